@@ -1,0 +1,9 @@
+"""Dot products, matrix products, convolutions and mean pools in a declared order: arrays in, arrays out.
+
+The definitions are in refnet/ops.py and refnet/arithmetic; every function here equals them bit for bit, for any number
+of threads, batch, tile and vector length.
+"""
+
+from .products import conv2d, dot, matmul, mean_pool
+
+__all__ = ["conv2d", "dot", "matmul", "mean_pool"]

@@ -1,0 +1,72 @@
+"""refnet: ResNet50 from scratch in any number format and accumulation order, and the drift of Keras backends from it.
+
+The public names below are imported when they are first used, so that `import refnet` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this list and the table below together
+    from . import arithmetic as arithmetic
+    from . import backends as backends
+    from . import drift as drift
+    from . import errors as errors
+    from . import forward as forward
+    from . import graph as graph
+    from . import images as images
+    from . import kernels as kernels
+    from . import trace as trace
+    from . import weights as weights
+    from .arithmetic import Arithmetic as Arithmetic
+    from .drift import Drift as Drift
+    from .drift import measure_drift as measure_drift
+    from .errors import InputError as InputError
+    from .errors import RefnetError as RefnetError
+    from .errors import VariantError as VariantError
+    from .forward import activations as activations
+    from .forward import predict as predict
+    from .graph import Graph as Graph
+    from .graph import resnet as resnet
+    from .images import bundled_image as bundled_image
+    from .images import load_image as load_image
+    from .images import load_images as load_images
+    from .trace import Trace as Trace
+    from .weights import Weights as Weights
+    from .weights import load_weights as load_weights
+    from .weights import save_weights as save_weights
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "arithmetic": ("Arithmetic",),
+    "backends": (),
+    "drift": ("Drift", "measure_drift"),
+    "errors": ("InputError", "RefnetError", "VariantError"),
+    "forward": ("activations", "predict"),
+    "graph": ("Graph", "resnet"),
+    "images": ("bundled_image", "load_image", "load_images"),
+    "kernels": (),
+    "trace": ("Trace",),
+    "weights": ("Weights", "load_weights", "save_weights"),
+}  # module -> what it gives to users
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = ["__version__", *_NAMES, *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name or module, imported on first use and remembered."""
+    if name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    elif name in _NAMES:
+        value = import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,133 @@
+"""The frozen value that says how one forward pass computes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .formats import FORMATS, Format
+from .orders import Order, parse_order
+
+BIAS_PLACES = ("last", "first")
+BATCH_NORM_FORMS = ("centred", "shifted", "shifted-fma")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a precision's name stands for.
+
+    storage: of every layer's output.  operand: of what convolution and dense multiply.  parameters: of the vectors
+    of batch normalisation.  accumulate: the default format of sums.
+    """
+
+    storage: Format
+    operand: Format
+    parameters: Format
+    accumulate: Format
+
+
+def _precision(storage: str, operand: str, parameters: str, accumulate: str) -> Precision:
+    return Precision(FORMATS[storage], FORMATS[operand], FORMATS[parameters], FORMATS[accumulate])
+
+
+PRECISIONS = {
+    "float16": _precision("float16", "float16", "float32", "float32"),
+    "bfloat16": _precision("bfloat16", "bfloat16", "float32", "float32"),
+    "tf32": _precision("float32", "tf32", "float32", "float32"),
+    "float32": _precision("float32", "float32", "float32", "float32"),
+    "float64": _precision("float64", "float64", "float64", "float64"),
+}
+ACCUMULATE = ("float16", "bfloat16", "float32", "float64")
+
+
+def accumulates(wide: Format, narrow: Format) -> bool:
+    """Whether every number of `narrow` is one of `wide`, so that sums in `wide` of such operands have a meaning."""
+    return wide.precision >= narrow.precision and wide.emax >= narrow.emax and wide.emin <= narrow.emin
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How to compute: see semantics in docs/semantics.md.
+
+    precision: a name in PRECISIONS.  accumulate: a name in ACCUMULATE whose numbers include the operands'; None is the
+    precision's own.  order: an Order, or its text.  fma: None is fused wherever the order has a meaning for it.
+    bias: `last` is one addition after the order's value, `first` the start of the first chain.
+    batch_norm: a name in BATCH_NORM_FORMS.
+
+    Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
+    no field is None and `order` is an Order.
+    """
+
+    precision: str = "float32"
+    accumulate: str | None = None
+    order: str | Order = "sequential"
+    fma: bool | None = None
+    bias: str = "last"
+    batch_norm: str = "centred"
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, (*PRECISIONS, "mpN (such as mp50)"))
+        _one_of("bias", self.bias, BIAS_PLACES)
+        _one_of("batch_norm", self.batch_norm, BATCH_NORM_FORMS)
+        operand = PRECISIONS[self.precision].operand
+        fits = [name for name in ACCUMULATE if accumulates(FORMATS[name], operand)]
+        accumulate = self.accumulate or PRECISIONS[self.precision].accumulate.name
+        if accumulate not in fits:
+            raise InputError(
+                f"accumulate={accumulate!r} with precision={self.precision!r}", expected=f"one of {', '.join(fits)}"
+            )
+        order = parse_order(self.order)
+        if self.fma and order.chain != "plain":
+            raise InputError(f"fma=True with order={str(order)!r}", do="compensated orders fix their own operations")
+        object.__setattr__(self, "accumulate", accumulate)
+        object.__setattr__(self, "order", order)
+        object.__setattr__(self, "fma", order.chain == "plain" if self.fma is None else bool(self.fma))
+
+    @property
+    def storage(self) -> Format:
+        return PRECISIONS[self.precision].storage
+
+    @property
+    def operand(self) -> Format:
+        return PRECISIONS[self.precision].operand
+
+    @property
+    def parameters(self) -> Format:
+        return PRECISIONS[self.precision].parameters
+
+    @property
+    def sums(self) -> Format:
+        """The format in which convolution and dense accumulate."""
+        return FORMATS[str(self.accumulate)]
+
+    @property
+    def elementwise(self) -> Format:
+        """The format of batch normalisation, mean and softmax: the accumulate format, but never below float32."""
+        return self.sums if accumulates(self.sums, FORMATS["float32"]) else FORMATS["float32"]
+
+    @property
+    def summation(self) -> Order:
+        """`order`, parsed."""
+        return parse_order(self.order)
+
+    @property
+    def chain(self) -> str:
+        """The name in CHAINS of the chain that this arithmetic runs."""
+        return "fused" if self.fma else self.summation.chain
+
+
+def digits_of(precision: str) -> int | None:
+    """`mp50` -> 50; None for a precision that is not mpN. Raises InputError outside 15 to 10,000 digits."""
+    match = re.fullmatch(r"mp(\d+)", precision)
+    if match is None:
+        return None
+    digits = int(match[1])
+    if not 15 <= digits <= 10_000:
+        raise InputError(f"precision {precision!r}", expected="mp15 to mp10000")
+    return digits
+
+
+def _one_of(what: str, value: object, names: tuple[str, ...]) -> None:
+    if value not in names:
+        raise InputError(f"{what}={value!r}", expected=f"one of {', '.join(names)}")

@@ -1,0 +1,40 @@
+"""An arithmetic for each layer: every keyword of a forward pass may be one value, or a mapping of name patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from ..errors import InputError
+from .arithmetic import Arithmetic
+
+
+def plan(layers: tuple[str, ...], settings: Mapping[str, object]) -> dict[str, Arithmetic]:
+    """Layer name -> Arithmetic.
+
+    settings: fields of Arithmetic; a value that is a mapping goes from pattern (`conv5_*`) to value, the first pattern
+    that matches a layer's name counts, and a layer that none matches has the field's default.
+    Raises InputError for a pattern that matches no layer, and names the layer where a combination has no meaning.
+    """
+    for field, value in settings.items():
+        for pattern in value if isinstance(value, Mapping) else ():
+            if not any(fnmatchcase(layer, str(pattern)) for layer in layers):
+                raise InputError(f"{field} pattern {pattern!r} matches no layer", expected="names such as conv5_*")
+    made: dict[tuple[tuple[str, object], ...], Arithmetic] = {}
+    planned = {}
+    for layer in layers:
+        chosen = tuple((field, _value_at(layer, value)) for field, value in settings.items())
+        chosen = tuple((field, value) for field, value in chosen if value is not _UNSET)
+        if chosen not in made:
+            made[chosen] = Arithmetic(**dict(chosen))  # type: ignore[arg-type]
+        planned[layer] = made[chosen]
+    return planned
+
+
+_UNSET = object()
+
+
+def _value_at(layer: str, value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    return next((value[pattern] for pattern in value if fnmatchcase(layer, str(pattern))), _UNSET)

@@ -1,0 +1,63 @@
+"""One child process, watched: its lines, its time limit, and that nothing of it is left behind."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+LONGEST_LINE = 1 << 16  # bytes; of a line without end the last ones are kept
+
+
+def watch(command: Sequence[str], log: Path, *, timeout: float, on_line: Callable[[str], None]) -> int | None:
+    """Run `command` to its end and return its exit status (negative: the signal it died from), None after `timeout` s.
+
+    stderr goes to the file `log`, stdout line by line to `on_line`. The child leads a process group of its own, which
+    is killed when the time is over or when an exception (KeyboardInterrupt too) leaves this call.
+    """
+    with open(log, "wb") as sink:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=sink, start_new_session=True
+        )
+        try:
+            end = time.monotonic() + timeout
+            _read_lines(child, end, on_line)
+            return child.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _kill_group(child)
+
+
+def _read_lines(child: subprocess.Popen[bytes], end: float, on_line: Callable[[str], None]) -> None:
+    """Hand on stdout until it closes or the child ends; TimeoutExpired when the monotonic clock comes to `end`."""
+    assert child.stdout is not None
+    pipe, rest = child.stdout.fileno(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while (left := end - time.monotonic()) > 0:
+            if not selector.select(min(left, 0.5)):
+                if child.poll() is not None:  # a grandchild keeps the pipe open
+                    return
+                continue
+            data = os.read(pipe, 1 << 16)
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            rest = rest[-LONGEST_LINE:]
+            for line in lines:
+                on_line(line.decode("utf-8", "replace"))
+    raise subprocess.TimeoutExpired(child.args, end)
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and all that it started. Once it was waited for, its number may be another's: then leave it."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

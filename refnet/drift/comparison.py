@@ -1,0 +1,113 @@
+"""One array held against its truth: the quantities that several measures share, each computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arithmetic.formats import Format, format_named
+from ..errors import InputError
+from .ulp import ulp_errors
+
+Array = NDArray[np.floating]
+
+PERCENTS = (50, 99)  # found in one pass over the ULP errors
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """values y and truth t of one shape; y's type names its format, t is taken as float64.
+
+    scale: sum |a b| of each output (same shape), for layers that are direct sums; None for the others.
+    Only places where both are finite enter an error; `nonfinite` counts the others unless both hold the same.
+    """
+
+    values: Array
+    truth: Array
+    scale: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.truth.shape:
+            raise InputError(f"values of shape {self.values.shape}", expected=f"the truth's shape {self.truth.shape}")
+        if self.scale is not None and self.scale.shape != self.truth.shape:
+            raise InputError(f"a scale of shape {self.scale.shape}", expected=f"the truth's shape {self.truth.shape}")
+
+    @cached_property
+    def format(self) -> Format:
+        return format_named(self.values.dtype.name)
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.values) & np.isfinite(self.truth)
+
+    @cached_property
+    def y(self) -> NDArray[np.float64]:
+        return np.asarray(self.values[self.finite], np.float64)
+
+    @cached_property
+    def t(self) -> NDArray[np.float64]:
+        return np.asarray(self.truth[self.finite], np.float64)
+
+    @cached_property
+    def error(self) -> NDArray[np.float64]:
+        """|y - t|."""
+        with np.errstate(over="ignore"):
+            return np.asarray(np.abs(self.y - self.t), np.float64)
+
+    @cached_property
+    def error_norm(self) -> float:
+        return norm(self.error)
+
+    @cached_property
+    def truth_norm(self) -> float:
+        return norm(self.t)
+
+    @cached_property
+    def ulps(self) -> NDArray[np.float64]:
+        """ULP errors where the truth is not zero."""
+        nonzero = self.t != 0
+        return ulp_errors(self.error[nonzero], self.t[nonzero], self.format)
+
+    def ulp_percentile(self, percent: int) -> float:
+        """The smallest ULP error that at least `percent` of PERCENTS of all ULP errors do not exceed; NaN of none."""
+        return float(self._ulp_ranks[_rank(percent, self.ulps.size)]) if self.ulps.size else float("nan")
+
+    @cached_property
+    def _ulp_ranks(self) -> NDArray[np.float64]:
+        return np.partition(self.ulps, [_rank(percent, self.ulps.size) for percent in PERCENTS])
+
+    @cached_property
+    def at_zero(self) -> NDArray[np.float64]:
+        """|y| where the truth is zero."""
+        return np.asarray(np.abs(self.y[self.t == 0]), np.float64)
+
+    @cached_property
+    def nonfinite(self) -> int:
+        same = (self.values == self.truth) | (np.isnan(self.values) & np.isnan(self.truth))
+        return int(np.count_nonzero(~self.finite & ~same))
+
+
+def _rank(percent: int, count: int) -> int:
+    """Place of the percentile among `count` sorted numbers: always one of them, as some may be infinite."""
+    return max(-(-percent * count // 100) - 1, 0)
+
+
+def norm(x: NDArray[np.float64]) -> float:
+    """Euclidean norm, scaled by the largest element so that no square overflows or vanishes.
+
+    NumPy's own summation and no BLAS: the digits shall not depend on the threads of a library.
+    """
+    largest = float(np.max(np.abs(x), initial=0.0))
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    return largest * float(np.sqrt(np.sum(np.square(x / largest))))
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """numerator / denominator of two numbers >= 0, where 0 / 0 is 0 (no error at all) and e / 0 is infinity."""
+    if numerator == 0:
+        return 0.0
+    return numerator / denominator if denominator else float("inf")

@@ -1,0 +1,145 @@
+"""Run the oracle and the backends on one picture and one set of weights, and measure every layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import select
+from ..backends.run import TIMEOUT, Progress, Run, run
+from ..errors import InputError
+from ..forward import activations
+from ..graph import Graph, Node
+from ..provenance import provenance, sha256_of_array, usable_cores
+from ..trace import Trace
+from ..weights import Weights
+from .drift import Drift, VariantDrift
+from .logits import measure_logits
+from .magnitude import sum_of_magnitudes
+from .measures import measure
+from .ulp import bit_difference
+
+Array = NDArray[np.floating]
+TRUTHS = {"float64": "refnet's own forward pass in float64: sequential order, fused multiply-add; not yet certified"}
+OWN = "refnet-float32"
+"""The row of refnet's own default float32 pass: what plain rounding costs on this picture and these weights."""
+
+
+def measure_drift(
+    x: Array,
+    w: Weights,
+    variants: Sequence[str] = ("all",),
+    *,
+    truth: str = "float64",
+    threads: int | None = None,
+    timeout: float = TIMEOUT,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Drift:
+    """How far every layer and the logits of backend variants are from the truth, for pictures x and weights w.
+
+    x: (n, height, width, 3) float32, preprocessed (refnet.load_image).  variants: names of refnet.backends.VARIANTS,
+    or "all".  truth: only "float64" so far.  threads: of refnet and of each backend (default: the usable cores).
+    timeout: seconds for each backend.  folder: where the backends' traces stay; by default they are deleted.
+    progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
+
+    Layers are measured on the model that returns every layer, `logits` on the plain model; both, where they differ,
+    are in the result. The first row is refnet's own float32. A variant that cannot run is a row with its reason.
+    Raises InputError for unknown variants or truths, and what activations raises for x and w.
+    """
+    if truth not in TRUTHS:
+        raise InputError(f"truth {truth!r}", expected=f"one of {', '.join(TRUTHS)}")
+    if not w.include_top:
+        raise InputError("the weights have no top, so there are no logits to compare", do="give weights with their top")
+    chosen = select(variants)
+    if threads is not None and threads < 1:
+        raise InputError(f"{threads} threads", expected="at least 1")
+    tell = progress or _silent
+    true = _own_trace(f"refnet-{truth}", x, w, tell, precision=truth, threads=threads)
+    trace = _own_trace(OWN, x, w, tell, threads=threads)
+    graph = w.graph(x.shape[1:3])
+    own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance)
+    with _working(folder) as place:
+        runs = [own, *run(chosen, w, x, place, threads=threads, timeout=timeout, progress=progress)]
+        begin = time.monotonic()
+        tell("measures", "start", 0.0)
+        rows = _measure_all(runs, true, graph, w, threads or usable_cores())
+        tell("measures", "ok", time.monotonic() - begin)
+    about = provenance(weights=_about_weights(w), pictures=_about_pictures(x), threads=threads, timeout=timeout)
+    return Drift(about, {"kind": truth, "description": TRUTHS[truth], "provenance": true.provenance}, tuple(rows))
+
+
+def _own_trace(name: str, x: Array, w: Weights, tell: Progress, **how: Any) -> Trace:
+    begin = time.monotonic()
+    tell(name, "start", 0.0)
+    trace = activations(x, w, **how)
+    tell(name, "ok", time.monotonic() - begin)
+    return trace
+
+
+def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, threads: int) -> list[VariantDrift]:
+    """Rows in the order of `runs`. A layer is measured for all variants at once, as they share its sum |a b|."""
+    traces = {ran.variant: ran.trace for ran in runs if ran.trace is not None}
+
+    def measure_layer(node: Node) -> dict[str, dict[str, float]]:
+        truth = true[node.name]
+        scale = sum_of_magnitudes(node, true[node.inputs[0]], w) if node.inputs else None
+        return {variant: measure(trace[node.name], truth, scale=scale) for variant, trace in traces.items()}
+
+    with ThreadPoolExecutor(threads) as pool:
+        measured = dict(zip(graph.names, pool.map(measure_layer, graph.nodes), strict=True))
+    output = graph.output.name
+    return [
+        VariantDrift(
+            ran.variant,
+            ran.status,
+            ran.reason,
+            ran.seconds,
+            _measure_logits(ran, true[output], output),
+            {layer: numbers[ran.variant] for layer, numbers in measured.items() if ran.variant in numbers},
+            ran.provenance,
+        )
+        for ran in runs
+    ]
+
+
+def _measure_logits(ran: Run, truth: Array, output: str) -> dict[str, float]:
+    if ran.trace is None or ran.logits is None:
+        return {}
+    return measure_logits(ran.logits, truth) | _looking(ran.logits, ran.trace[output])
+
+
+def _looking(plain: Array, layered: Array) -> dict[str, float]:
+    """LAYERED: what returning every layer changes in the logits."""
+    difference = bit_difference(plain, layered)
+    with np.errstate(invalid="ignore"):
+        largest = np.max(np.abs(plain.astype(np.float64) - layered))
+    return {
+        "layered_values": difference.values,
+        "layered_zero_signs": difference.zero_signs,
+        "layered_max_abs": float(largest),
+    }
+
+
+def _about_weights(w: Weights) -> dict[str, Any]:
+    return {"source": w.source, "sha256": w.hash, "depth": w.depth, "variant": w.variant}
+
+
+def _about_pictures(x: Array) -> dict[str, Any]:
+    return {"shape": list(x.shape), "sha256": [sha256_of_array(picture[None]) for picture in x]}
+
+
+def _working(folder: str | Path | None) -> AbstractContextManager[str | Path]:
+    return nullcontext(folder) if folder is not None else TemporaryDirectory(prefix="refnet-")
+
+
+def _silent(name: str, stage: str, seconds: float) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,72 @@
+"""Which layers are computed together: a convolution with the batch normalisation, addition and ReLU that follow it.
+
+A tile's outputs are still in registers then. Each layer rounds as it would alone, so that no bit changes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..graph import Graph, Node
+
+FOLLOWS = {"pad": ("conv2d",), "conv2d": ("batch_norm",), "batch_norm": ("add", "relu"), "add": ("relu",)}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Layers computed at once: `inputs` are what they read from outside, the result is that of the last one."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+
+    def node(self, operation: str) -> Node | None:
+        return next((node for node in self.nodes if node.operation == operation), None)
+
+    @property
+    def main(self) -> Node:
+        """The layer whose engine computes the step: the convolution, where there is one."""
+        return self.node("conv2d") or self.nodes[0]
+
+
+def single_steps(graph: Graph) -> list[Step]:
+    """Each layer by itself."""
+    return [_step([node]) for node in graph.nodes]
+
+
+def fused_steps(graph: Graph, alike: Callable[[str, str], bool]) -> list[Step]:
+    """Runs of layers around a convolution, each the only reader of the one before, computed at the first one's place.
+
+    alike: whether two layers compute in the same arithmetic. An addition joins only where its other input is there.
+    """
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    done: set[str] = set()
+    steps = []
+    for position, node in enumerate(graph.nodes):
+        if node.name in done:
+            continue
+        run = [node]
+        while follower := _follower(run[-1], graph.nodes[position:], readers):
+            others = set(follower.inputs) - {run[-1].name}
+            if not others <= done or not alike(run[-1].name, follower.name):
+                break
+            run.append(follower)
+        if all(link.operation != "conv2d" for link in run):
+            run = run[:1]
+        done |= {link.name for link in run}
+        steps.append(_step(run))
+    return steps
+
+
+def _step(run: list[Node]) -> Step:
+    inner = {node.name for node in run}
+    return Step(tuple(run), tuple(name for node in run for name in node.inputs if name not in inner))
+
+
+def _follower(node: Node, later: tuple[Node, ...], readers: Counter[str]) -> Node | None:
+    """The layer that alone reads this one, if it may be computed together with it."""
+    if readers[node.name] != 1:
+        return None
+    follower = next(other for other in later if node.name in other.inputs)
+    return follower if follower.operation in FOLLOWS.get(node.operation, ()) else None

@@ -1,0 +1,206 @@
+"""The oracle: `predict` for the last layer, `activations` for every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ..arithmetic import Arithmetic, Order, digits_of
+from ..arithmetic.plan import plan
+from ..errors import InputError
+from ..graph import Graph, Node
+from ..kernels.threads import usable_threads
+from ..provenance import provenance, sha256_of_array
+from ..trace import Trace
+from ..weights import Weights
+from .engine import Engine, SpecEngine
+from .kernel_engine import KernelEngine, PackedKernels
+from .multiprecision import MultiprecisionEngine
+from .walk import Probe, walk
+
+PerLayer = Mapping[str, Any]
+Progress = Callable[[Node], None]
+ACTIVATIONS = ("softmax", None)
+ENGINES = ("kernels", "spec")
+
+_packed: WeakKeyDictionary[Weights, PackedKernels] = WeakKeyDictionary()
+
+
+def predict(
+    x: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    *,
+    precision: str | PerLayer = "float32",
+    accumulate: str | PerLayer | None = None,
+    order: str | Order | PerLayer = "sequential",
+    fma: bool | PerLayer | None = None,
+    bias: str | PerLayer = "last",
+    batch_norm: str | PerLayer = "centred",
+    threads: int | None = None,
+    classifier_activation: str | None = "softmax",
+    engine: str = "kernels",
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """What Keras's ResNet `predict` gives, computed in the arithmetic that is asked for.
+
+    x: (n, height, width, 3), preprocessed pictures (load_image).  weights: load_weights' value.
+    precision, accumulate, order, fma, bias, batch_norm: the fields of Arithmetic, which explains them; each may be a
+    mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match counts.
+    precision="mpN": N decimal digits, slow; the order is exact and the other fields must be left alone.
+    threads: default, the cores that this process may use; the bits never depend on it.
+    classifier_activation: "softmax", or None for logits.  engine: "kernels", or "spec" for the NumPy definition,
+    which has the same bits and is slow.  progress: called with each layer's node before it is computed.
+
+    Returns (n, classes) in the precision's result type (float32 for float32, bfloat16 and tf32; mpmath.mpf objects for
+    mpN), or (n, height, width, channels) for weights without top. Raises InputError for bad input.
+    """
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm)
+    run = _Run(x, weights, settings, threads, classifier_activation, engine)
+    return run.export(run.graph.output, run.walk(None, progress))
+
+
+def activations(
+    x: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    *,
+    precision: str | PerLayer = "float32",
+    accumulate: str | PerLayer | None = None,
+    order: str | Order | PerLayer = "sequential",
+    fma: bool | PerLayer | None = None,
+    bias: str | PerLayer = "last",
+    batch_norm: str | PerLayer = "centred",
+    threads: int | None = None,
+    classifier_activation: str | None = None,
+    engine: str = "kernels",
+    progress: Progress | None = None,
+) -> Trace:
+    """The Trace of every layer, keywords as in `predict`; `predictions` are the logits unless softmax is asked for."""
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm)
+    run = _Run(x, weights, settings, threads, classifier_activation, engine)
+    seen: dict[str, np.ndarray] = {}
+
+    def probe(node: Node, activation: Any) -> None:
+        seen[node.name] = run.export(node, activation)
+
+    run.walk(probe, progress)
+    return Trace(seen, run.provenance())
+
+
+def _settings(*values: Any) -> dict[str, Any]:
+    return dict(zip(("precision", "accumulate", "order", "fma", "bias", "batch_norm"), values, strict=True))
+
+
+class _Run:
+    """One forward pass, checked before it starts."""
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        weights: Mapping[str, np.ndarray],
+        settings: dict[str, Any],
+        threads: int | None,
+        activation: str | None,
+        engine: str,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise InputError(f"classifier_activation={activation!r}", expected="'softmax' or None")
+        if engine not in ENGINES:
+            raise InputError(f"engine={engine!r}", expected=f"one of {', '.join(ENGINES)}")
+        self.x = _checked_pictures(x)
+        self.weights = weights if isinstance(weights, Weights) else Weights(weights)
+        self.graph = self.weights.graph(self.x.shape[1:3])
+        self.settings, self.engine = settings, engine
+        self.softmax = activation == "softmax" and self.graph.output.operation == "dense"
+        self.threads = usable_threads(threads)
+        self.engines = self._engines()
+
+    def _engines(self) -> Mapping[str, Engine]:
+        digits = _digits(self.settings)
+        if digits is not None:
+            return dict.fromkeys(self.graph.names, MultiprecisionEngine(digits))
+        planned = plan(self.graph.names, self.settings)
+        _check_orders(self.graph, planned, self.softmax)
+        if self.engine == "kernels":
+            packed = _packed.setdefault(self.weights, {})
+            return {name: KernelEngine(planned[name], name, self.threads, packed) for name in self.graph.names}
+        return {name: SpecEngine(planned[name]) for name in self.graph.names}
+
+    def walk(self, probe: Probe | None, progress: Progress | None) -> Any:
+        output = self.graph.output
+        engine = self.engines[output.name]
+
+        def before_softmax(node: Node, activation: Any) -> None:
+            if probe and not (self.softmax and node is output):
+                probe(node, activation)
+
+        last = walk(
+            self.graph, self.weights, self.engines, self.x, probe=before_softmax if probe else None, progress=progress
+        )
+        if self.softmax:
+            last = engine.softmax(last)
+            if probe:
+                probe(output, last)
+        return last
+
+    def export(self, node: Node, activation: Any) -> np.ndarray:
+        result: np.ndarray = self.engines[node.name].export(activation)
+        return result
+
+    def provenance(self) -> dict[str, Any]:
+        arithmetic = {name: str(value) for name, value in self.settings.items()}
+        return provenance(
+            engine=f"refnet {self.engine}",
+            arithmetic=arithmetic,
+            weights=self.weights.hash,
+            picture=sha256_of_array(self.x),
+            graph={"name": self.graph.name, "variant": self.graph.variant},
+            threads=self.threads,
+        )
+
+
+def _checked_pictures(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim != 4 or x.shape[-1] != 3 or not len(x):
+        raise InputError(f"pictures of shape {x.shape}", expected="(n, height, width, 3)", do="see refnet.load_image")
+    if x.dtype not in (np.float16, np.float32, np.float64):
+        raise InputError(f"pictures of dtype {x.dtype}", expected="float32", do="see refnet.load_image")
+    return x
+
+
+def _digits(settings: Mapping[str, Any]) -> int | None:
+    """N where the precision is mpN for the whole network; the other fields must then have their defaults."""
+    precision = settings["precision"]
+    values = list(precision.values()) if isinstance(precision, Mapping) else [precision]
+    digits = [digits_of(str(value)) for value in values]
+    if all(number is None for number in digits):
+        return None
+    if isinstance(precision, Mapping):
+        raise InputError("mpN in a precision by layer", expected="precision='mpN' for the whole network")
+    defaults = {"accumulate": None, "order": "sequential", "fma": None, "bias": "last", "batch_norm": "centred"}
+    changed = [f"{name}={settings[name]!r}" for name, value in defaults.items() if settings[name] != value]
+    if changed:
+        raise InputError(f"precision={precision!r} with {', '.join(changed)}", do="leave them out: mpN sums exactly")
+    return digits[0]
+
+
+def _check_orders(graph: Graph, planned: Mapping[str, Arithmetic], softmax: bool) -> None:
+    """Every sum of the network has as many terms as its order needs, or InputError names the layer."""
+    for node in graph.nodes:
+        for what, terms in _sums_of(graph, node, softmax):
+            try:
+                planned[node.name].summation.schedule(terms)
+            except InputError as error:
+                raise InputError(f"layer {node.name}{what}: {error.found}", expected=error.expected) from error
+
+
+def _sums_of(graph: Graph, node: Node, softmax: bool) -> list[tuple[str, int]]:
+    if "kernel" in node.weights:
+        sums = [("", int(np.prod(node.weights["kernel"][:-1])))]
+        return [*sums, (" (its softmax)", node.shape[-1])] if softmax and node is graph.output else sums
+    if node.operation == "mean_pool":
+        height, width, _ = graph[node.inputs[0]].shape
+        return [("", height * width)]
+    return []

@@ -1,0 +1,80 @@
+"""The walk along the graph: each layer computed once, dropped when nothing needs it any more, seen by a probe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..graph import Graph, Node
+from .engine import Engine, FusingEngine
+from .fusion import fused_steps, single_steps
+
+Probe = Callable[[Node, Any], None]
+
+
+def walk(
+    graph: Graph,
+    weights: Mapping[str, Any],
+    engines: Mapping[str, Engine],
+    x: Any,
+    *,
+    probe: Probe | None = None,
+    progress: Callable[[Node], None] | None = None,
+) -> Any:
+    """The output of the last layer.
+
+    engines: by layer name.  probe: called with each layer's node and activation, in the graph's order; the operations
+    never know. Without one, engines that can compute a convolution and what follows it in one step.
+    """
+    if probe is None and all(isinstance(engine, FusingEngine) for engine in engines.values()):
+        steps = fused_steps(graph, lambda a, b: engines[a].arithmetic == engines[b].arithmetic)  # type: ignore[attr-defined]
+    else:
+        steps = single_steps(graph)
+    readers = Counter(name for step in steps for name in step.inputs)
+    live: dict[str, Any] = {}
+    for step in steps:
+        node, engine = step.nodes[-1], engines[step.main.name]
+        if progress:
+            progress(node)
+        inputs = [engine.storage(live[name]) for name in step.inputs] or [engine.storage(x)]
+        if len(step.nodes) > 1 and isinstance(engine, FusingEngine):
+            live[node.name] = engine.fused(step, weights, *inputs)
+        else:
+            live[node.name] = evaluate(node, engine, weights, *inputs)
+        if probe:
+            probe(node, live[node.name])
+        for name in step.inputs:
+            readers[name] -= 1
+            if not readers[name]:
+                del live[name]
+    return live[graph.output.name]
+
+
+def evaluate(node: Node, engine: Engine, weights: Mapping[str, Any], *inputs: Any) -> Any:
+    """One layer by its engine: what each operation reads from the node, said once."""
+    settings: Mapping[str, Any] = node.settings
+    own = [weights[f"{node.name}/{key}"] for key in node.weights]
+    x = inputs[0]
+    match node.operation:
+        case "input":
+            return x
+        case "pad":
+            return engine.pad(x, settings["padding"])
+        case "conv2d":
+            kernel, bias = own[0], own[1] if len(own) > 1 else None
+            return engine.conv2d(x, kernel, bias, strides=settings["strides"], padding=settings["padding"])
+        case "batch_norm":
+            return engine.batch_norm(x, *own, epsilon=settings["epsilon"])
+        case "relu":
+            return engine.relu(x)
+        case "max_pool":
+            return engine.max_pool(x, size=settings["size"], strides=settings["strides"])
+        case "add":
+            return engine.add(x, inputs[1])
+        case "mean_pool":
+            return engine.mean_pool(x)
+        case "dense":
+            return engine.dense(x, *own)
+        case _:
+            raise AssertionError(f"no evaluation for {node.operation}")

@@ -1,0 +1,28 @@
+"""The files of one report: NAME.json with every number, NAME.md to read, NAME.png to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..atomic import replacing
+from ..drift import Drift
+from ..drift.storage import check_output
+from .markdown import markdown
+from .plot import plot
+
+
+def check_report(path: Path) -> None:
+    """Raise InputError now if write_report could not write `path` (.json) and what belongs to it."""
+    check_output(path, [".json"])
+    for beside in (path.with_suffix(".md"), path.with_suffix(".png")):
+        check_output(beside, [beside.suffix])
+
+
+def write_report(drift: Drift, path: Path) -> list[Path]:
+    """Write the JSON at `path` and the page and its picture beside it; the paths, the JSON first."""
+    page, picture = path.with_suffix(".md"), path.with_suffix(".png")
+    drift.save(path)
+    plot(drift, picture)
+    with replacing(page) as draft:
+        draft.write_text(markdown(drift, picture.name), encoding="utf-8")
+    return [path, page, picture]

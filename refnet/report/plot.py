@@ -1,0 +1,53 @@
+"""One picture: relative L2 error by depth, a line for each variant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..atomic import replacing
+from ..drift import OWN, Drift
+from ..drift.storage import plain
+from .summary import headline, stages
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STYLES = ("-", "--", "-.", ":")  # lines that lie on each other stay visible
+
+
+def plot(drift: Drift, path: Path) -> None:
+    """Write a PNG with the provenance in its description. Layers without error have no place on a log scale: gaps.
+
+    Raises InputError for a place that cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and without any global state
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(yscale="log", ylabel="relative L2 error, ||y - t|| / ||t||")
+    for place, row in enumerate(row for row in drift.variants if row.ran):
+        errors = [row.layers[layer]["rel_l2"] or float("nan") for layer in drift.layers]
+        own = {"color": "black", "linewidth": 2.4} if row.variant == OWN else {"linewidth": 1.4}
+        axes.plot(errors, STYLES[place % len(STYLES)], label=row.variant, alpha=0.85, **own)
+    _mark_stages(axes, drift)
+    axes.set_title(f"Drift by depth\n{headline(drift)}", fontsize=11)
+    axes.grid(axis="y", alpha=0.3)
+    if axes.lines:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    about = json.dumps(plain(drift.provenance))
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=130, metadata={"Description": about})
+
+
+def _mark_stages(axes: Axes, drift: Drift) -> None:
+    """Name each stage in its middle and shade every other one; stages too short for a name go without."""
+    named = {}
+    for place, (stage, (first, last)) in enumerate(stages(drift).items()):
+        if place % 2:
+            axes.axvspan(first - 0.5, last + 0.5, color="black", alpha=0.05, linewidth=0)
+        named[stage] = (first + last) / 2
+    shown = {stage: middle for stage, middle in named.items() if stage not in ("pool1", "avg")}
+    axes.set_xticks(list(shown.values()), list(shown))

@@ -1,0 +1,92 @@
+"""What a report shows, as data that the terminal and the Markdown page share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..drift import Drift, VariantDrift
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the summary: its heading and the text of a variant that ran."""
+
+    title: str
+    text: Callable[[VariantDrift], str]
+
+
+def short(value: float) -> str:
+    """A number in a few characters: two significant digits, "-" where a measure has no meaning."""
+    if math.isnan(value):
+        return "-"
+    if value == 0 or 10 <= abs(value) < 1e5:
+        return f"{value:.0f}"
+    text = f"{value:.1f}" if 1 <= abs(value) < 10 else f"{value:.1e}"
+    return text.replace("e-0", "e-").replace("e+0", "e")
+
+
+def _logit(name: str) -> Callable[[VariantDrift], str]:
+    return lambda row: short(row.logits[name])
+
+
+def _seen(row: VariantDrift) -> str:
+    if not row.logits["layered_values"] and not row.logits["layered_zero_signs"]:
+        return "same"
+    return short(row.logits["layered_max_abs"])
+
+
+SUMMARY = (
+    Column("top-1", lambda row: f"{row.logits['top1_agreement']:.0%}"),
+    Column("max abs", _logit("max_abs")),
+    Column("rel L2", _logit("rel_l2")),
+    Column("p99 ULP", _logit("p99_ulp")),
+    Column("max ULP", _logit("max_ulp")),
+    Column("when seen", _seen),
+    Column("worst layer", lambda row: row.worst_layer),
+)
+
+CAPTION = (
+    "Logits of the plain model against the truth; ULP in the format of the logits. when seen: largest change of a "
+    "logit when the model returns every layer and not the last alone. worst layer: that of the largest rel L2."
+)
+
+
+def headline(drift: Drift) -> str:
+    """One line: what was run, against which truth."""
+    about = drift.provenance
+    weights, pictures = about.get("weights", {}), about.get("pictures", {})
+    shape = pictures.get("shape", [])
+    size = f"{shape[0]} of {shape[1]} x {shape[2]}" if len(shape) == 4 else "unknown"
+    threads = about.get("threads") or "default"
+    return (
+        f"truth: {drift.truth['kind']} oracle · weights: {weights.get('source', 'unknown')} "
+        f"({str(weights.get('sha256', ''))[:12]}) · pictures: {size} · threads: {threads}"
+    )
+
+
+def stage_ends(drift: Drift) -> dict[str, str]:
+    """Short heading -> layer: where each stage of the network ends, as far as the drift has these layers."""
+    ends: dict[str, str] = {}
+    for layer in drift.layers:
+        if layer in ("conv1_relu", "pool1_pool", "avg_pool", "predictions"):
+            ends[layer.split("_")[0] if layer != "predictions" else "logits"] = layer
+        elif block := re.fullmatch(r"(conv\d)_block\d+_out", layer):
+            ends[block[1]] = layer  # the last block of a stage stays
+    return ends
+
+
+def stages(drift: Drift) -> dict[str, tuple[int, int]]:
+    """Stage (conv1 .. conv5, avg, logits) -> places of its first and last layer in drift.layers."""
+    first, found = 0, {}
+    for heading, layer in stage_ends(drift).items():
+        last = drift.layers.index(layer)
+        found[heading] = (first, last)
+        first = last + 1
+    return found
+
+
+def not_run(drift: Drift) -> list[VariantDrift]:
+    return [row for row in drift.variants if not row.ran]

@@ -1,0 +1,78 @@
+"""The kinds of weight files: one table of suffixes, and what reads and writes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..atomic import replacing
+from ..errors import InputError
+from .archive import open_keras, open_npz, write_npz
+from .hdf5 import open_hdf5
+from .keras_hdf5 import keras_tensors, write_keras3, write_legacy
+from .safetensors_file import open_safetensors, write_safetensors
+from .stored import StoredTensor
+from .weights import Weights
+
+
+@contextmanager
+def open_keras_hdf5(path: Path) -> Iterator[dict[str, StoredTensor]]:
+    with open_hdf5(path, str(path)) as file:
+        yield keras_tensors(file, str(path))
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of file by the end of its name; `write` is None for kinds that are only read."""
+
+    suffix: str
+    meaning: str
+    open: Callable[[Path], AbstractContextManager[Mapping[str, StoredTensor]]]
+    write: Callable[[Weights, Path], None] | None
+
+
+CONTAINERS = (  # a longer suffix stands before one that it ends in
+    Container(".weights.h5", "Keras 3 and tf-keras, save_weights", open_keras_hdf5, write_keras3),
+    Container(".h5", "legacy Keras, keras.applications", open_keras_hdf5, write_legacy),
+    Container(".hdf5", "legacy Keras", open_keras_hdf5, write_legacy),
+    Container(".keras", "Keras 3, model.save", open_keras, None),
+    Container(".npz", "NumPy, Keras's names", open_npz, write_npz),
+    Container(".safetensors", "Keras's names, or torchvision's", open_safetensors, write_safetensors),
+)
+
+
+def container_of(path: Path) -> Container:
+    """The container by the end of the file's name; raises InputError for other names."""
+    for container in CONTAINERS:
+        if path.name.lower().endswith(container.suffix):
+            return container
+    raise InputError(
+        f"{path} has no suffix of a weight file",
+        expected=", ".join(container.suffix for container in CONTAINERS),
+        do="save PyTorch weights as .safetensors" if path.suffix in (".pt", ".pth", ".bin") else "",
+    )
+
+
+def read_weights(path: Path | str) -> Weights:
+    """The weights in a file, never cast. Raises InputError for a file that is missing, damaged or of another model."""
+    path = Path(path)
+    container = container_of(path)
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {found}", expected="a weight file, 'synthetic' or 'imagenet'")
+    with container.open(path) as tensors:
+        return Weights(tensors, source=str(path))
+
+
+def save_weights(weights: Weights, path: Path | str) -> Path:
+    """Writes the weights, whole or not at all; the suffix says how. Raises InputError when that cannot be done."""
+    path = Path(path)
+    container = container_of(path)
+    if container.write is None:
+        kinds = ", ".join(container.suffix for container in CONTAINERS if container.write)
+        raise InputError(f"{container.suffix} files can only be read", do=f"save as {kinds}")
+    with replacing(path) as temporary:
+        container.write(weights, temporary)
+    return path

@@ -1,0 +1,58 @@
+"""Keras's own ImageNet weights: from Keras's cache, else fetched there by Keras itself in a child process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+from ..graph import DEPTHS
+from .containers import read_weights
+from .weights import Weights
+
+DOWNLOAD_SECONDS = 1800
+
+
+def imagenet_file(depth: int, include_top: bool) -> str:
+    """The file's name in keras.applications."""
+    return f"resnet{depth}_weights_tf_dim_ordering_tf_kernels{'' if include_top else '_notop'}.h5"
+
+
+def keras_home() -> Path:
+    """Keras's folder: KERAS_HOME, else `.keras` in the user's home."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
+def imagenet(
+    *, depth: int = 50, include_top: bool = True, home: Path | None = None, python: str = sys.executable
+) -> Weights:
+    """The weights that keras.applications was released with; `python` runs Keras if they are to be downloaded.
+
+    Raises InputError for a depth that does not exist, and when the file is neither there nor to be had.
+    """
+    if depth not in DEPTHS:
+        raise InputError(f"depth {depth}", expected=f"one of {', '.join(map(str, DEPTHS))}")
+    home = home or keras_home()
+    path = home / "models" / imagenet_file(depth, include_top)
+    if not path.is_file():
+        _download(depth, include_top, home, path, python)
+    return read_weights(path)
+
+
+def _download(depth: int, include_top: bool, home: Path, path: Path, python: str) -> None:
+    code = f"from keras.applications import ResNet{depth} as R; R(weights='imagenet', include_top={include_top})"
+    environment = os.environ | {"KERAS_HOME": str(home), "KERAS_BACKEND": "numpy"}
+    try:
+        run = subprocess.run(
+            [python, "-c", code], env=environment, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS
+        )
+        reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    if not path.is_file():
+        raise InputError(
+            f"Keras could not download the ImageNet weights ({reason})",
+            do=f"fetch {path.name} of keras.applications elsewhere and put it into {path.parent}, or use 'synthetic'",
+        )

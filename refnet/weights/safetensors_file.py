@@ -1,0 +1,58 @@
+"""`.safetensors` with Keras's names or torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..errors import InputError
+from .stored import StoredTensor
+from .torchvision import from_torchvision, is_torchvision
+from .weights import Weights
+
+DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[dict[str, StoredTensor]]:
+    """The tensors by Keras's names. The format's own checks hold the declared sizes to the file's size."""
+    with _damage_named(path):
+        file: Any = safe_open(path, framework="numpy")
+    with file:
+        tensors = {name: _stored(file, name, path) for name in file.keys()}  # noqa: SIM118 (file is no mapping)
+        yield from_torchvision(tensors) if is_torchvision(tensors) else tensors
+
+
+def write_safetensors(weights: Weights, path: Path) -> None:
+    """Writes Keras's names, and the content hash beside them, by which damage can be told later."""
+    save_file(dict(weights), path, metadata={"hash": weights.hash})
+
+
+def recorded_hash(path: Path) -> str | None:
+    """The content hash that `write_safetensors` put down; None in files of others. Raises InputError."""
+    with _damage_named(path), safe_open(path, framework="numpy") as file:
+        return (file.metadata() or {}).get("hash")
+
+
+def _stored(file: Any, name: str, path: Path) -> StoredTensor:
+    def read() -> np.ndarray:
+        with _damage_named(path):
+            return np.asarray(file.get_tensor(name))
+
+    declared = file.get_slice(name)
+    dtype = declared.get_dtype()
+    return StoredTensor(tuple(declared.get_shape()), DTYPES.get(dtype, dtype), read)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a whole .safetensors file ({error})", do="fetch or save it again") from error
