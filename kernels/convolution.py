@@ -1,118 +1,188 @@
-"""One share of a convolution: rows of the im2col matrix are packed, then the register tile runs over them."""
+"""Convolutions in any order and format: what is prepared once, what is planned for each shape, and the run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
+from numba import types
 
+from ..arithmetic import Arithmetic
 from ..arithmetic.formats import Array
+from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
-from .jit import kernel
-from .tile import CHUNK, run_tile
+from .jit import compiled
+from .pack import pack_columns, pieces_of
+from .rounding import operands
+from .share import convolve_share
+from .threads import run_all
+from .tile import CHUNK, NORMS, Tile, tile_for
 
-IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS = range(13)
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+Share = tuple[int, int, int, int]
+NO_PADDING: Padding = ((0, 0), (0, 0))
+BLOCK_BYTES = 1 << 19  # packed rows of one share, about half of a core's second cache
+SHARES_A_THREAD = 4
 
 
-@kernel
-def pack_rows(x, shape, permutation, in_place, first, count, rows, packed):  # type: ignore[no-untyped-def]
-    """Rows `first` .. `first + count * rows` of the im2col matrix, `rows` to a tile; rows past the end are zeros.
+@dataclass(frozen=True)
+class PackedKernel:
+    """A convolution's kernel in the order in which tiles read it: (panels, K, columns)."""
 
-    packed: (tiles, chunks, rows, CHUNK). A row has its terms in (kh, kw, cin) order, zeros of the padding included,
-    taken along the permutation unless they lie `in_place`.
+    shape: tuple[int, int, int, int]
+    data: Array
+
+    def vector(self, numbers: Array | None) -> Array:
+        """One number for each column, those of the last panel that have no filter included; empty for None."""
+        columns = 0 if numbers is None else self.data.shape[0] * self.data.shape[2]
+        filled = np.zeros(columns, self.data.dtype)
+        if numbers is not None:
+            filled[: len(numbers)] = numbers
+        return filled
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows the sum while the outputs are in registers: batch normalisation, shortcut, ReLU, in that order.
+
+    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted.
     """
-    height, width, channels = shape[HEIGHT], shape[WIDTH], shape[CHANNELS]
-    kernel_h, kernel_w, out_h, out_w = shape[KERNEL_H], shape[KERNEL_W], shape[OUT_H], shape[OUT_W]
-    terms = kernel_h * kernel_w * channels
-    chunks = (terms + CHUNK - 1) // CHUNK
-    row_terms = np.empty(terms, packed.dtype)
-    permuted = np.empty(terms if not in_place else 0, packed.dtype)
-    for tile in range(count):
-        for row in range(rows):
-            pixel = first + tile * rows + row
-            base = (tile * chunks * rows + row) * CHUNK
-            if pixel >= shape[IMAGES] * out_h * out_w:
-                for chunk in range(chunks):
-                    packed[base + chunk * rows * CHUNK : base + chunk * rows * CHUNK + CHUNK] = 0
-                continue
-            image, place = divmod(pixel, out_h * out_w)
-            top = place // out_w * shape[STRIDE_H] - shape[TOP]
-            left = place % out_w * shape[STRIDE_W] - shape[LEFT]
-            at = 0
-            for i in range(top, top + kernel_h):
-                for j in range(left, left + kernel_w):
-                    if 0 <= i < height and 0 <= j < width:
-                        start = ((image * height + i) * width + j) * channels
-                        row_terms[at : at + channels] = x[start : start + channels]
-                    else:
-                        row_terms[at : at + channels] = 0
-                    at += channels
-            source = row_terms
-            if not in_place:
-                for k in range(terms):
-                    permuted[k] = row_terms[permutation[k]]
-                source = permuted
-            for chunk in range(chunks):
-                start = chunk * CHUNK
-                size = min(CHUNK, terms - start)
-                target = base + chunk * rows * CHUNK
-                packed[target : target + size] = source[start : start + size]
+
+    norm: str = "none"
+    vectors: tuple[Array, ...] = ()
+    shortcut: Array | None = None
+    relu: bool = False
 
 
-@kernel
+PLAIN = Epilogue()
+
+
+def pack_kernel(kernel: Array, arithmetic: Arithmetic) -> PackedKernel:
+    """A kernel of the storage format, made ready for all convolutions of one order and accumulate format."""
+    matrix = operands(kernel, arithmetic.operand).reshape(-1, kernel.shape[-1])
+    height, width, channels, filters = kernel.shape
+    packed = pack_columns(matrix, arithmetic.summation, tile_for(arithmetic, 1))
+    return PackedKernel((height, width, channels, filters), packed)
+
+
 def convolve(
-    code: int, rows: int, columns: int, x: Array, shape: Indices, permutation: Indices, in_place: bool,
-    packed_b: Array, pieces: Indices, y: Array, start: Array, bias: Array, form: int, first: Array, second: Array,
-    third: Array, shortcut: Array, relu: int, share: Indices, packed_a: Array, stack: Array, edge: Array,
-) -> None:  # fmt: skip
-    """The outputs of row tiles share[0] .. share[1] and panels share[2] .. share[3], all written once.
+    x: Array,
+    kernel: PackedKernel,
+    bias: Array | None,
+    *,
+    strides: Pair,
+    padding: Padding,
+    arithmetic: Arithmetic,
+    threads: int,
+    epilogue: Epilogue = PLAIN,
+) -> Array:
+    """ops.conv2d and what follows it, of a picture in the storage format: (n, oh, ow, filters) in that format.
 
-    Vectors of one number a column (start, bias, first, second, third) and the shortcut are empty where there is none.
+    bias: in the storage format.  The epilogue's vectors are in the elementwise format.
     """
-    filters = shape[FILTERS]
-    pixels = shape[IMAGES] * shape[OUT_H] * shape[OUT_W]
-    terms = shape[KERNEL_H] * shape[KERNEL_W] * shape[CHANNELS]
-    chunks = (terms + CHUNK - 1) // CHUNK
-    size = y.itemsize
-    tile_a, tile_b = chunks * rows * CHUNK * size, terms * columns * size
-    pack_rows(x, shape, permutation, in_place, share[0] * rows, share[1] - share[0], rows, packed_a)
-    for panel in range(share[2], share[3]):
-        column = panel * columns
-        used_columns = min(columns, filters - column)
-        start_at = start.ctypes.data + column * size if start.size else 0
-        bias_at = bias.ctypes.data + column * size if bias.size else 0
-        vector = column * size
-        for tile in range(share[0], share[1]):
-            row = tile * rows
-            used_rows = min(rows, pixels - row)
-            whole = used_rows == rows and used_columns == columns
-            target = row * filters + column
-            c_at, stride = y.ctypes.data + target * size, filters
-            shortcut_at = shortcut.ctypes.data + target * size if shortcut.size else 0
-            if not whole:
-                c_at, stride = edge.ctypes.data, columns
-                if shortcut.size:
-                    for i in range(used_rows):
-                        for j in range(used_columns):
-                            edge[i * columns + j] = shortcut[target + i * filters + j]
-                    shortcut_at = c_at
-            run_tile(
-                code,
-                packed_a.ctypes.data + (tile - share[0]) * tile_a,
-                packed_b.ctypes.data + panel * tile_b,
-                pieces.ctypes.data,
-                pieces.size // 4,
-                stack.ctypes.data,
-                c_at,
-                stride,
-                start_at,
-                bias_at,
-                form,
-                first.ctypes.data + vector,
-                second.ctypes.data + vector,
-                third.ctypes.data + vector,
-                shortcut_at,
-                relu,
-            )
-            if not whole:
-                for i in range(used_rows):
-                    for j in range(used_columns):
-                        y[target + i * filters + j] = edge[i * columns + j]
+    plan = _plan(x.shape, kernel.shape, strides, padding, arithmetic, x.dtype.str, threads)
+    working = kernel.data.dtype
+    y = np.empty(plan.output, working)
+    source = np.ascontiguousarray(operands(x, arithmetic.operand)).reshape(-1)
+    shortcut = np.empty(0, working)
+    if epilogue.shortcut is not None:
+        shortcut = epilogue.shortcut.astype(working, copy=False).reshape(-1)
+    first = arithmetic.bias == "first"
+    vectors = (bias if first else None, None if first else bias, *epilogue.vectors, None, None, None)
+    start, last, *norm = (kernel.vector(vector) for vector in vectors[:5])
+    numbers, data = y.reshape(-1), kernel.data.reshape(-1)
+    form, relu = NORMS.index(epilogue.norm), int(epilogue.relu)
+
+    def run(share: Share) -> None:
+        packed = np.empty((share[1] - share[0]) * plan.tile_size, working)
+        room = np.empty(plan.stack_size + plan.tile.rows * plan.tile.columns, working)
+        plan.code(
+            plan.tile_code, plan.tile.rows, plan.tile.columns, source, plan.shape, plan.permutation, plan.in_place,
+            data, plan.pieces, numbers, start, last, form, *norm, shortcut, relu, *share,
+            packed, room[: plan.stack_size], room[plan.stack_size :],
+        )  # fmt: skip
+
+    run_all(run, plan.shares, threads)
+    return y.astype(arithmetic.storage.working, copy=False)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the shapes, the arithmetic and the threads of a convolution decide."""
+
+    tile: Tile
+    tile_code: int
+    code: Callable[..., None]
+    output: tuple[int, int, int, int]
+    shape: Indices
+    permutation: Indices
+    in_place: bool
+    pieces: Indices
+    tile_size: int
+    stack_size: int
+    shares: tuple[Share, ...]
+
+
+@lru_cache(maxsize=1024)
+def _plan(
+    image: tuple[int, ...],
+    kernel: tuple[int, int, int, int],
+    strides: Pair,
+    padding: Padding,
+    arithmetic: Arithmetic,
+    source: str,
+    threads: int,
+) -> _Plan:
+    (top, bottom), (left, right) = padding
+    images, height, width, channels = image
+    kernel_h, kernel_w, _, filters = kernel
+    out_h = (height + top + bottom - kernel_h) // strides[0] + 1
+    out_w = (width + left + right - kernel_w) // strides[1] + 1
+    pixels, terms = images * out_h * out_w, kernel_h * kernel_w * channels
+    tile = tile_for(arithmetic, pixels)
+    schedule = schedule_of(arithmetic.summation, terms)
+    tile_size = -(-terms // CHUNK) * tile.rows * CHUNK
+    tiles, panels = -(-pixels // tile.rows), -(-filters // tile.columns)
+    numbers = (images, height, width, channels, kernel_h, kernel_w, *strides, top, left, out_h, out_w, filters)
+    return _Plan(
+        tile=tile,
+        tile_code=tile.code,
+        code=_compiled(tile, source),
+        output=(images, out_h, out_w, filters),
+        shape=np.array(numbers),
+        permutation=np.ascontiguousarray(schedule.permutation, np.int64),
+        in_place=schedule.in_place,
+        pieces=pieces_of(arithmetic.summation, terms, tile.rows).reshape(-1),
+        tile_size=tile_size,
+        stack_size=schedule.depth * tile.rows * tile.columns,
+        shares=tuple(_shares(tiles, panels, tile_size * np.dtype(tile.sums.working).itemsize, threads)),
+    )
+
+
+def _shares(tiles: int, panels: int, tile_bytes: int, threads: int) -> Iterator[Share]:
+    """(first tile, end, first panel, end) of each share: rows that fit the cache; few rows are shared by columns."""
+    wanted = threads * SHARES_A_THREAD if threads > 1 else 1
+    block = min(max(1, BLOCK_BYTES // tile_bytes), -(-tiles // min(wanted, tiles)))
+    blocks = -(-tiles // block)
+    across = 1 if blocks >= threads else min(panels, -(-wanted // blocks))
+    for i in range(blocks):
+        for j in range(across):
+            rows = (tiles * i // blocks, tiles * (i + 1) // blocks)
+            yield (*rows, panels * j // across, panels * (j + 1) // across)
+
+
+def _compiled(tile: Tile, source: str) -> Callable[..., Any]:
+    integers, fixed = (types.Array(types.int64, 1, "C", readonly=readonly) for readonly in (False, True))
+    working = np.dtype(tile.sums.working).str
+    numbers, x = (types.Array(_NUMBA[dtype], 1, "C") for dtype in (working, source))
+    return compiled(
+        convolve_share, types.literal(tile.code), types.int64, types.int64, x, integers, integers, types.boolean,
+        numbers, fixed, *[numbers] * 3, types.int64, *[numbers] * 4, types.int64, *[types.int64] * 4, *[numbers] * 3,
+    )  # fmt: skip
+
+
+_NUMBA = {np.dtype(dtype).str: getattr(types, dtype) for dtype in ("float32", "float64")}

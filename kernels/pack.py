@@ -6,15 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..arithmetic import Order, Schedule
+from ..arithmetic import Order
 from ..arithmetic.formats import Array
+from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
 from .tile import CHUNK, Tile
-
-
-@lru_cache(maxsize=256)
-def schedule_of(order: Order, terms: int) -> Schedule:
-    return order.schedule(terms)
 
 
 @lru_cache(maxsize=256)

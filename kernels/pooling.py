@@ -9,7 +9,7 @@ from numba import types
 
 from ..arithmetic import Arithmetic, NumpyOps, round_to
 from ..arithmetic.formats import Array
-from .conv2d import NO_PADDING, Pair, convolve, pack_kernel
+from .convolution import NO_PADDING, Pair, convolve, pack_kernel
 from .jit import compiled, kernel
 from .threads import run_all
 

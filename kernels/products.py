@@ -11,7 +11,7 @@ from ..arithmetic import Arithmetic, Order
 from ..arithmetic.formats import Array, round_to
 from ..errors import InputError
 from . import pooling
-from .conv2d import NO_PADDING, Padding, Pair, convolve, pack_kernel
+from .convolution import NO_PADDING, Padding, Pair, convolve, pack_kernel
 from .threads import usable_threads
 
 

@@ -74,6 +74,8 @@ def round_to(x: ArrayLike, format_: Format) -> Array:
     x holds float64 numbers or narrower ones, so this is one rounding. Beyond the largest number by half an ulp and
     more comes infinity; below the smallest normal number the spacing stays 2^(emin - p + 1); the sign of zero stays.
     """
+    if format_.is_working and getattr(x, "dtype", None) in (format_.working, np.float16):
+        return np.array(x, format_.working)
     wide = np.asarray(x, np.float64)
     if format_.precision == 53:
         return wide.copy()

@@ -7,6 +7,7 @@ Bounds are to first order in u, half an ulp of 1 in the accumulate format.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -163,6 +164,13 @@ ORDERS: dict[str, type[Order]] = {
 }
 
 
+@lru_cache(maxsize=512)
+def schedule_of(order: Order, terms: int) -> Schedule:
+    """order.schedule(terms), remembered."""
+    return order.schedule(terms)
+
+
+@lru_cache(maxsize=512)
 def parse_order(order: str | Order) -> Order:
     """`pairwise:8` -> Pairwise(leaf=8). Raises InputError for an unknown name or arguments that do not fit."""
     if isinstance(order, Order):

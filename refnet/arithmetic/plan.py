@@ -20,6 +20,8 @@ def plan(layers: tuple[str, ...], settings: Mapping[str, object]) -> dict[str, A
         for pattern in value if isinstance(value, Mapping) else ():
             if not any(fnmatchcase(layer, str(pattern)) for layer in layers):
                 raise InputError(f"{field} pattern {pattern!r} matches no layer", expected="names such as conv5_*")
+    if not any(isinstance(value, Mapping) for value in settings.values()):
+        return dict.fromkeys(layers, Arithmetic(**settings))  # type: ignore[arg-type]
     made: dict[tuple[tuple[str, object], ...], Arithmetic] = {}
     planned = {}
     for layer in layers:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .comparison import Comparison, ratio
+from .comparison import Comparison, at, ratio
 
 Array = NDArray[np.floating]
 
@@ -53,9 +53,9 @@ def _sqnr(c: Comparison) -> float:
 def _max_over_sum(c: Comparison) -> float:
     if c.scale is None or not c.t.size:
         return float("nan")
-    scale = np.asarray(c.scale, np.float64)[c.finite] * c.format.unit_roundoff
-    with np.errstate(divide="ignore", invalid="ignore"):
-        quotient = np.where(c.error == 0, 0.0, c.error / scale)
+    scale = np.asarray(at(c.scale, c.finite), np.float64) * c.format.unit_roundoff
+    with np.errstate(divide="ignore"):
+        quotient = np.divide(c.error, scale, out=np.zeros_like(scale), where=c.error != 0)
     return _largest(quotient)
 
 

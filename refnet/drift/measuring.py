@@ -91,7 +91,7 @@ def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, thr
 
     def measure_layer(node: Node) -> dict[str, dict[str, float]]:
         truth = true[node.name]
-        scale = sum_of_magnitudes(node, true[node.inputs[0]], w) if node.inputs else None
+        scale = sum_of_magnitudes(node, true[node.inputs[0]], w, threads=1) if node.inputs else None
         return {variant: measure(trace[node.name], truth, scale=scale) for variant, trace in traces.items()}
 
     with ThreadPoolExecutor(threads) as pool:

@@ -12,6 +12,8 @@ from ..errors import InputError
 
 Array = NDArray[np.floating]
 
+EXPONENT_BITS = 0x7FF << 52  # of float64
+
 
 def ulp_errors(error: Array, truth: Array, format_: Format) -> NDArray[np.float64]:
     """|y - t| / 2^(max(floor(log2 |t|), emin) - p + 1), element by element; p and emin are those of y's `format_`.
@@ -19,10 +21,10 @@ def ulp_errors(error: Array, truth: Array, format_: Format) -> NDArray[np.float6
     error: |y - t| in float64.  truth t: float64, finite and not zero.  The division is by a power of two and so is
     exact; what lies beyond float64 is infinity.
     """
-    exponent = np.frexp(truth)[1] - 1
-    spacing = np.maximum(exponent, format_.emin) - format_.precision + 1
+    power = (truth.view(np.int64) & EXPONENT_BITS).view(np.float64)  # 2^floor(log2 |t|); 0 where t is subnormal
+    spacing = np.maximum(power, 2.0**format_.emin) * 2.0 ** (1 - format_.precision)
     with np.errstate(over="ignore"):
-        return np.asarray(np.ldexp(error, -spacing), np.float64)
+        return np.asarray(error / spacing, np.float64)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,13 +33,14 @@ class Engine(Protocol):
     def export(self, x: Any) -> Any: ...
 
 
-@runtime_checkable
-class FusingEngine(Engine, Protocol):
-    """An engine that can compute a convolution together with what follows it, to the same bits."""
+class FusingEngine:
+    """The base of engines that can compute a convolution together with what follows it, to the same bits."""
 
     arithmetic: Arithmetic
 
-    def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any: ...
+    def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
+        """The activation of the step's last layer."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

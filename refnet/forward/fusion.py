@@ -6,8 +6,8 @@ A tile's outputs are still in registers then. Each layer rounds as it would alon
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..graph import Graph, Node
 
@@ -30,15 +30,17 @@ class Step:
         return self.node("conv2d") or self.nodes[0]
 
 
-def single_steps(graph: Graph) -> list[Step]:
+@lru_cache(maxsize=64)
+def single_steps(graph: Graph) -> tuple[Step, ...]:
     """Each layer by itself."""
-    return [_step([node]) for node in graph.nodes]
+    return tuple(_step([node]) for node in graph.nodes)
 
 
-def fused_steps(graph: Graph, alike: Callable[[str, str], bool]) -> list[Step]:
+@lru_cache(maxsize=64)
+def fused_steps(graph: Graph, apart: frozenset[str]) -> tuple[Step, ...]:
     """Runs of layers around a convolution, each the only reader of the one before, computed at the first one's place.
 
-    alike: whether two layers compute in the same arithmetic. An addition joins only where its other input is there.
+    apart: layers that must not join the one before. An addition joins only where its other input is there.
     """
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     done: set[str] = set()
@@ -49,14 +51,14 @@ def fused_steps(graph: Graph, alike: Callable[[str, str], bool]) -> list[Step]:
         run = [node]
         while follower := _follower(run[-1], graph.nodes[position:], readers):
             others = set(follower.inputs) - {run[-1].name}
-            if not others <= done or not alike(run[-1].name, follower.name):
+            if not others <= done or follower.name in apart:
                 break
             run.append(follower)
         if all(link.operation != "conv2d" for link in run):
             run = run[:1]
         done |= {link.name for link in run}
         steps.append(_step(run))
-    return steps
+    return tuple(steps)
 
 
 def _step(run: list[Node]) -> Step:

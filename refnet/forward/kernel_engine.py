@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,21 +11,22 @@ import numpy as np
 from .. import ops
 from ..arithmetic import Arithmetic, round_to
 from ..arithmetic.formats import Array
+from ..graph import Node
 from ..kernels import pooling
-from ..kernels.conv2d import NO_PADDING, Epilogue, PackedKernel, convolve, pack_kernel
-from .engine import Padding, Pair, SpecEngine
+from ..kernels.convolution import NO_PADDING, Epilogue, convolve, pack_kernel
+from .engine import FusingEngine, Padding, Pair, SpecEngine
 from .fusion import Step
 
-PackedKernels = MutableMapping[str, tuple[Arithmetic, PackedKernel]]
+Kept = MutableMapping[str, tuple[Arithmetic, Any]]
 
 
 @dataclass(frozen=True)
-class KernelEngine(SpecEngine):
-    """layer: the one it computes.  threads: how many it may use.  packed: by layer, the kernel last packed for it."""
+class KernelEngine(SpecEngine, FusingEngine):
+    """layer: the one it computes.  threads: how many it may use.  kept: by layer, what was last prepared for it."""
 
     layer: str = ""
     threads: int = 1
-    packed: PackedKernels = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
 
     def conv2d(self, x: Array, kernel: Array, bias: Array | None, *, strides: Pair, padding: Padding) -> Array:
         return self._convolve(x, kernel, bias, strides=strides, padding=padding)
@@ -53,25 +54,27 @@ class KernelEngine(SpecEngine):
         paddings = [node.settings["padding"] for node in (step.main, pad) if node]
         epilogue = Epilogue(
             norm=self.arithmetic.batch_norm if norm else "none",
-            vectors=self._norm_vectors(norm.name, weights, norm.settings["epsilon"]) if norm else (),
+            vectors=self._prepared(norm.name, lambda: self._norm_vectors(norm, weights)) if norm else (),
             shortcut=inputs[1] if step.node("add") else None,
             relu=step.node("relu") is not None,
         )
         how = {"strides": settings["strides"], "padding": _together(paddings), "epilogue": epilogue}
         return self._convolve(inputs[0], kernel, bias[0] if bias else None, **how)
 
-    def _norm_vectors(self, layer: str, weights: Mapping[str, Array], epsilon: Any) -> tuple[Array, ...]:
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        vectors = (round_to(weights[f"{layer}/{name}"], self.arithmetic.parameters) for name in names)
-        return ops.norm_vectors(*vectors, epsilon=epsilon, arithmetic=self.arithmetic)
+    def _norm_vectors(self, norm: Node, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        own = (round_to(weights[f"{norm.name}/{key}"], self.arithmetic.parameters) for key in norm.weights)
+        return ops.norm_vectors(*own, epsilon=norm.settings["epsilon"], arithmetic=self.arithmetic)
 
     def _convolve(self, x: Array, kernel: Array, bias: Array | None, **how: Any) -> Array:
-        kept = self.packed.get(self.layer)
-        if kept is None or kept[0] != self.arithmetic:
-            kept = self.arithmetic, pack_kernel(self.storage(kernel), self.arithmetic)
-            self.packed[self.layer] = kept
+        packed = self._prepared(self.layer, lambda: pack_kernel(self.storage(kernel), self.arithmetic))
         bias = None if bias is None else self.storage(bias)
-        return convolve(x, kept[1], bias, arithmetic=self.arithmetic, threads=self.threads, **how)
+        return convolve(x, packed, bias, arithmetic=self.arithmetic, threads=self.threads, **how)
+
+    def _prepared(self, layer: str, prepare: Callable[[], Any]) -> Any:
+        """What a layer's weights become in this arithmetic; only the last one's is kept."""
+        if layer not in self.kept or self.kept[layer][0] != self.arithmetic:
+            self.kept[layer] = self.arithmetic, prepare()
+        return self.kept[layer][1]
 
 
 def _together(paddings: list[Any]) -> Padding:

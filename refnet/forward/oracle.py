@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..arithmetic import Arithmetic, Order, digits_of
+from ..arithmetic.orders import schedule_of
 from ..arithmetic.plan import plan
 from ..errors import InputError
 from ..graph import Graph, Node
@@ -17,7 +18,7 @@ from ..provenance import provenance, sha256_of_array
 from ..trace import Trace
 from ..weights import Weights
 from .engine import Engine, SpecEngine
-from .kernel_engine import KernelEngine, PackedKernels
+from .kernel_engine import Kept, KernelEngine
 from .multiprecision import MultiprecisionEngine
 from .walk import Probe, walk
 
@@ -26,7 +27,7 @@ Progress = Callable[[Node], None]
 ACTIVATIONS = ("softmax", None)
 ENGINES = ("kernels", "spec")
 
-_packed: WeakKeyDictionary[Weights, PackedKernels] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Weights, Kept] = WeakKeyDictionary()
 
 
 def predict(
@@ -124,8 +125,8 @@ class _Run:
         planned = plan(self.graph.names, self.settings)
         _check_orders(self.graph, planned, self.softmax)
         if self.engine == "kernels":
-            packed = _packed.setdefault(self.weights, {})
-            return {name: KernelEngine(planned[name], name, self.threads, packed) for name in self.graph.names}
+            kept = _kept.setdefault(self.weights, {})
+            return {name: KernelEngine(planned[name], name, self.threads, kept) for name in self.graph.names}
         return {name: SpecEngine(planned[name]) for name in self.graph.names}
 
     def walk(self, probe: Probe | None, progress: Progress | None) -> Any:
@@ -191,7 +192,7 @@ def _check_orders(graph: Graph, planned: Mapping[str, Arithmetic], softmax: bool
     for node in graph.nodes:
         for what, terms in _sums_of(graph, node, softmax):
             try:
-                planned[node.name].summation.schedule(terms)
+                schedule_of(planned[node.name].summation, terms)
             except InputError as error:
                 raise InputError(f"layer {node.name}{what}: {error.found}", expected=error.expected) from error
 

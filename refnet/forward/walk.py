@@ -28,7 +28,7 @@ def walk(
     never know. Without one, engines that can compute a convolution and what follows it in one step.
     """
     if probe is None and all(isinstance(engine, FusingEngine) for engine in engines.values()):
-        steps = fused_steps(graph, lambda a, b: engines[a].arithmetic == engines[b].arithmetic)  # type: ignore[attr-defined]
+        steps = fused_steps(graph, _apart(graph, engines))
     else:
         steps = single_steps(graph)
     readers = Counter(name for step in steps for name in step.inputs)
@@ -49,6 +49,16 @@ def walk(
             if not readers[name]:
                 del live[name]
     return live[graph.output.name]
+
+
+def _apart(graph: Graph, engines: Mapping[str, Any]) -> frozenset[str]:
+    """Layers that compute in another arithmetic than what they read."""
+    return frozenset(
+        node.name
+        for node in graph.nodes
+        for name in node.inputs
+        if engines[node.name].arithmetic != engines[name].arithmetic
+    )
 
 
 def evaluate(node: Node, engine: Engine, weights: Mapping[str, Any], *inputs: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from types import MappingProxyType
 
@@ -40,9 +41,12 @@ class Node:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in topological order, the input first and the output last; `variant` is a name in resnet.VARIANTS."""
+    """Nodes in topological order, the input first and the output last; `variant` is a name in resnet.VARIANTS.
+
+    A graph is equal to itself only, and has a hash: what follows from it can be remembered.
+    """
 
     name: str
     variant: str
@@ -62,7 +66,7 @@ class Graph:
                 return node
         raise InputError(f"{self.name} has no layer {name!r}", expected="a Keras layer name such as conv1_conv")
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.nodes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import InputError
 from .node import BATCH_NORM_EPSILON, Graph, Node
@@ -32,6 +33,7 @@ VARIANTS = {
 }
 
 
+@lru_cache(maxsize=64)
 def resnet(
     depth: int = 50,
     *,

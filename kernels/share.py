@@ -1,0 +1,132 @@
+"""One share of a convolution: rows of the im2col matrix are packed, then the register tile runs over them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arithmetic.formats import Array
+from ..arithmetic.schedule import Indices
+from .jit import kernel
+from .tile import CHUNK, run_tile
+
+IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS = range(13)
+
+
+@kernel
+def copy_run(x: Array, start: int, count: int, packed: Array, row: int, at: int, stride: int) -> None:
+    """`count` numbers of x become the terms at, at + 1, ... of a packed row, whose chunks lie `stride` apart."""
+    done = 0
+    while done < count:
+        chunk, place = divmod(at + done, CHUNK)
+        size = min(CHUNK - place, count - done)
+        # unsigned: an index that may be negative keeps LLVM from copying whole vectors
+        source, target = np.uint64(start + done), np.uint64(row + chunk * stride + place)
+        for i in range(np.uint64(size)):
+            packed[target + i] = x[source + i]
+        done += size
+
+
+@kernel
+def copy_zeros(count: int, packed: Array, row: int, at: int, stride: int) -> None:
+    """Zeros for the terms at, at + 1, ... of a packed row."""
+    for k in range(at, at + count):
+        packed[row + k // CHUNK * stride + k % CHUNK] = 0
+
+
+@kernel
+def copy_window(
+    x: Array, shape: Indices, image: int, top: int, left: int, packed: Array, row: int, stride: int
+) -> None:
+    """One window's terms in (kh, kw, cin) order, zeros where it leaves the image."""
+    height, width, channels = shape[HEIGHT], shape[WIDTH], shape[CHANNELS]
+    line = shape[KERNEL_W] * channels
+    before = min(max(-left, 0), shape[KERNEL_W]) * channels
+    after = max(before, min(width - left, shape[KERNEL_W]) * channels)
+    for i in range(shape[KERNEL_H]):
+        at, y = i * line, top + i
+        if y < 0 or y >= height:
+            copy_zeros(line, packed, row, at, stride)
+            continue
+        copy_zeros(before, packed, row, at, stride)
+        start = ((image * height + y) * width + left) * channels
+        copy_run(x, start + before, after - before, packed, row, at + before, stride)
+        copy_zeros(line - after, packed, row, at + after, stride)
+
+
+@kernel
+def pack_rows(
+    x: Array, shape: Indices, permutation: Indices, in_place: bool, first: int, count: int, rows: int, packed: Array
+) -> None:
+    """Rows `first` .. `first + count * rows` of the im2col matrix, `rows` to a tile; rows past the end are zeros.
+
+    packed: (tiles, chunks, rows, CHUNK). A row's terms are taken along the permutation unless they lie `in_place`.
+    """
+    terms = shape[KERNEL_H] * shape[KERNEL_W] * shape[CHANNELS]
+    out_h, out_w = shape[OUT_H], shape[OUT_W]
+    chunks, stride = (terms + CHUNK - 1) // CHUNK, rows * CHUNK
+    lying = np.empty(0 if in_place else terms, packed.dtype)
+    for number in range(count * rows):
+        tile, line = divmod(number, rows)
+        row = (tile * chunks * rows + line) * CHUNK
+        image, place = divmod(first + number, out_h * out_w)
+        if image >= shape[IMAGES]:
+            copy_zeros(terms, packed, row, 0, stride)
+            continue
+        top = place // out_w * shape[STRIDE_H] - shape[TOP]
+        left = place % out_w * shape[STRIDE_W] - shape[LEFT]
+        if in_place:
+            copy_window(x, shape, image, top, left, packed, row, stride)
+        else:
+            copy_window(x, shape, image, top, left, lying, 0, CHUNK)
+            for k in range(np.uint64(terms)):
+                packed[np.uint64(row) + k // CHUNK * np.uint64(stride) + k % CHUNK] = lying[permutation[k]]
+
+
+@kernel
+def convolve_share(
+    code: int, rows: int, columns: int, x: Array, shape: Indices, permutation: Indices, in_place: bool,
+    packed_b: Array, pieces: Indices, y: Array, start: Array, bias: Array, form: int, first: Array, second: Array,
+    third: Array, shortcut: Array, relu: int, tile_start: int, tile_end: int, panel_start: int, panel_end: int,
+    packed_a: Array, stack: Array, edge: Array,
+) -> None:  # fmt: skip
+    """The outputs of row tiles tile_start .. tile_end and panels panel_start .. panel_end, each written once.
+
+    Vectors of one number a column (start, bias, first, second, third) and the shortcut are empty where there is none.
+    """
+    filters = shape[FILTERS]
+    pixels = shape[IMAGES] * shape[OUT_H] * shape[OUT_W]
+    terms = shape[KERNEL_H] * shape[KERNEL_W] * shape[CHANNELS]
+    chunks = (terms + CHUNK - 1) // CHUNK
+    size = y.itemsize
+    tile_a, tile_b = chunks * rows * CHUNK * size, terms * columns * size
+    pack_rows(x, shape, permutation, in_place, tile_start * rows, tile_end - tile_start, rows, packed_a)
+    for panel in range(panel_start, panel_end):
+        column = panel * columns
+        used_columns = min(columns, filters - column)
+        vector = column * size
+        start_at = start.ctypes.data + vector if start.size else 0
+        bias_at = bias.ctypes.data + vector if bias.size else 0
+        for tile in range(tile_start, tile_end):
+            row = tile * rows
+            used_rows = min(rows, pixels - row)
+            whole = used_rows == rows and used_columns == columns
+            target = row * filters + column
+            c_at, stride = y.ctypes.data + target * size, filters
+            shortcut_at = shortcut.ctypes.data + target * size if shortcut.size else 0
+            if not whole:
+                c_at, stride = edge.ctypes.data, columns
+                if shortcut.size:
+                    for i in range(used_rows):
+                        for j in range(used_columns):
+                            edge[i * columns + j] = shortcut[target + i * filters + j]
+                    shortcut_at = c_at
+            run_tile(
+                code, packed_a.ctypes.data + (tile - tile_start) * tile_a, packed_b.ctypes.data + panel * tile_b,
+                pieces.ctypes.data, pieces.size // 4, stack.ctypes.data, c_at, stride, start_at, bias_at,
+                form, first.ctypes.data + vector, second.ctypes.data + vector, third.ctypes.data + vector,
+                shortcut_at, relu,
+            )  # fmt: skip
+            if not whole:
+                for i in range(used_rows):
+                    for j in range(used_columns):
+                        y[target + i * filters + j] = edge[i * columns + j]

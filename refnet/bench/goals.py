@@ -1,0 +1,109 @@
+"""The ratios that refnet must reach and aims for, as data, and which of them hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from .arithmetics import BASE
+from .rows import Row
+
+OUTCOMES = ("not measured", "missed", "must", "aim")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """No more than `most` on at least `rows` of the rows (None: on all)."""
+
+    most: float
+    rows: int | None = None
+
+    def holds(self, measured: list[float]) -> bool:
+        return sum(value <= self.most for value in measured) >= (len(measured) if self.rows is None else self.rows)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A limit on every row of `kind` whose subject and other fit a pattern of numerator and denominator.
+
+    The measured number is time over time, or bytes where there is no denominator; smaller is better.
+    """
+
+    name: str
+    kind: str
+    numerator: tuple[str, ...]
+    denominator: tuple[str, ...]
+    must: Limit
+    aim: Limit
+    batch: int = 1
+
+    def judge(self, rows: Iterable[Row]) -> Verdict:
+        found = [row for row in rows if row.values and self._concerns(row)]
+        return Verdict(self, tuple(sorted(found, key=lambda row: row.measured, reverse=True)))
+
+    def _concerns(self, row: Row) -> bool:
+        fits = _fits(row.subject, self.numerator) and _fits(row.other, self.denominator)
+        return fits and (row.kind, row.batch) == (self.kind, self.batch)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a goal fared. rows: those that it concerns, the slowest first."""
+
+    goal: Goal
+    rows: tuple[Row, ...]
+
+    @property
+    def outcome(self) -> str:
+        """One of OUTCOMES: the best limit that holds."""
+        measured = [row.measured for row in self.rows]
+        if not measured:
+            return "not measured"
+        return "aim" if self.goal.aim.holds(measured) else "must" if self.goal.must.holds(measured) else "missed"
+
+    @property
+    def reached(self) -> int:
+        """How many rows are within the limit that must hold."""
+        return sum(row.measured <= self.goal.must.most for row in self.rows)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _ratio(numerator: str | tuple[str, ...], denominator: str, must: float, aim: float, name: str = "") -> Goal:
+    """A goal between arithmetics; a denominator that is a pattern stands for each row's own reference."""
+    numerators = (numerator,) if isinstance(numerator, str) else numerator
+    title = name or f"{' | '.join(numerators)} / {denominator}"
+    return Goal(title, "arithmetic", numerators, (denominator,), Limit(must), Limit(aim))
+
+
+SHAPES = 20  # distinct convolutions of ResNet50
+REORDERED = ("reversed", "permuted:*", "blocks:*", "lanes:*", "pairwise:8")
+FASTEST = ("*",)  # the limit holds against every peer, hence against the fastest
+
+GOALS: tuple[Goal, ...] = (
+    Goal(f"{BASE} / fastest Keras backend", "keras", (BASE,), FASTEST, Limit(1.0), Limit(0.7)),
+    Goal(f"{BASE} / compiled model", "compiled", (BASE,), FASTEST, Limit(1.1), Limit(0.8)),
+    Goal(f"{BASE} / fastest Keras backend, batch 8", "keras", (BASE,), FASTEST, Limit(1.0), Limit(0.8), batch=8),
+    Goal("convolution / sgemm", "shape", ("*",), ("sgemm",), Limit(1.0, 15), Limit(1 / 1.1, SHAPES)),
+    _ratio("float64 sequential", BASE, 2.6, 2.2),
+    _ratio(
+        tuple(f"float32 {order}" for order in REORDERED), BASE, 1.5, 1.15, name=f"float32, another order / {BASE}"
+    ),
+    _ratio("float32 pairwise:1/no-fma", "float32 sequential/no-fma", 2.5, 1.8),
+    _ratio(("bfloat16 sequential", "float16 sequential", "tf32 sequential"), BASE, 1.4, 1.15, name=f"narrow / {BASE}"),
+    _ratio("float32 kahan", BASE, 6, 4.5),
+    _ratio("float32 neumaier", BASE, 9, 6.5),
+    _ratio("float32 dot2", BASE, 10, 7),
+    _ratio("bfloat16/bfloat16 sequential", BASE, 10, 6),
+    _ratio("double-double *", "float64 *", 30, 20, name="double-double / float64"),
+    Goal("peak memory, batch 1, no trace", "memory", (BASE,), ("",), Limit(700e6), Limit(400e6)),
+)
+
+
+def verdicts(rows: Iterable[Row]) -> list[Verdict]:
+    """Every goal, judged."""
+    rows = list(rows)
+    return [goal.judge(rows) for goal in GOALS]
