@@ -2,17 +2,16 @@
 
 Numba's own cache looks at one source file, but a kernel is made of many (the tile generator, the orders' algebra), and
 two processes that save at once can exchange their entries. Here each entry is a file whose name is a hash of all it
-depends on: the sources, Numba's and LLVM's versions, the CPU with its features, and the argument types.
+depends on: the sources, Numba's and LLVM's versions, the CPU with its features, and the argument types. It begins with
+a hash of the rest, so that a spoiled file is never run. Where nothing can be written, nothing is kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import pickle
 import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,12 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from platformdirs import user_cache_dir
 
 from ..arithmetic import orders
+from ..atomic import replacing
+from ..errors import InputError
 
 SOURCE_FOLDERS = (Path(__file__).parent, Path(orders.__file__).parent)
-KEPT_VERSIONS = 4  # folders of other sources or versions; the oldest go when a new one is made
+DIGEST_BYTES = 32
+KEPT_VERSIONS = 8  # folders of other sources or versions; the oldest go when a new one is made
 
 
 @cache
@@ -43,12 +45,17 @@ def sources_hash() -> str:
 def code_folder() -> Path:
     """Where compiled code of just these sources lies; made, and the oldest of other sources removed, on first use."""
     folder = Path(user_cache_dir("refnet")) / "kernels" / sources_hash()
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        others = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in others[KEPT_VERSIONS:]:
-            shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a folder that cannot be made or was removed just now: nothing is kept
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            others = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+            for old in others[KEPT_VERSIONS:]:
+                shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _digest(code: bytes) -> bytes:
+    return hashlib.sha256(code).digest()
 
 
 class _Entries:
@@ -61,15 +68,16 @@ class _Entries:
         return self.folder / f"{self.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
 
     def load(self, key: object) -> Any:
-        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
-            return pickle.loads(self.path(key).read_bytes())
+        with contextlib.suppress(OSError):
+            whole = self.path(key).read_bytes()
+            if whole[:DIGEST_BYTES] == _digest(whole[DIGEST_BYTES:]):
+                return pickle.loads(whole[DIGEST_BYTES:])
         return None
 
     def save(self, key: object, data: object) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(serialize.dumps(data))
-        os.replace(temporary, self.path(key))
+        code = serialize.dumps(data)
+        with contextlib.suppress(OSError, InputError), replacing(self.path(key)) as temporary:
+            temporary.write_bytes(_digest(code) + code)
 
     def flush(self) -> None:
         """Nothing is kept in memory."""
@@ -78,6 +86,9 @@ class _Entries:
 class _Locator(_CacheLocator):
     def __init__(self, function: Any) -> None:
         self.line = function.__code__.co_firstlineno
+
+    def ensure_cache_path(self) -> None:
+        """code_folder made it, if it can be made."""
 
     def get_cache_path(self) -> str:
         return str(code_folder())

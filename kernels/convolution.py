@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ..arithmetic import Arithmetic
+from ..arithmetic import Arithmetic, DoubleDouble, planewise, shape_of
 from ..arithmetic.formats import Array
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
@@ -31,18 +31,23 @@ SHARES_A_THREAD = 4
 
 @dataclass(frozen=True)
 class PackedKernel:
-    """A convolution's kernel in the order in which tiles read it: (panels, K, columns)."""
+    """A convolution's kernel in the order in which tiles read it: (panels, K, planes, columns).
+
+    planes: of the numbers that the tile's vectors hold.
+    """
 
     shape: tuple[int, int, int, int]
+    planes: int
     data: Array
 
-    def vector(self, numbers: Array | None) -> Array:
+    def vector(self, numbers: Any) -> Array:
         """One number for each column, those of the last panel that have no filter included; empty for None."""
-        columns = 0 if numbers is None else self.data.shape[0] * self.data.shape[2]
-        filled = np.zeros(columns, self.data.dtype)
-        if numbers is not None:
-            filled[: len(numbers)] = numbers
-        return filled
+        if numbers is None:
+            return np.empty(0, self.data.dtype)
+        filled = np.zeros((self.planes, self.data.shape[0] * self.data.shape[-1]), self.data.dtype)
+        for plane, values in enumerate(numbers if isinstance(numbers, tuple) else (numbers,)):
+            filled[plane, : len(values)] = values
+        return filled.reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -53,44 +58,44 @@ class Epilogue:
     """
 
     norm: str = "none"
-    vectors: tuple[Array, ...] = ()
-    shortcut: Array | None = None
+    vectors: tuple[Any, ...] = ()
+    shortcut: Any = None
     relu: bool = False
 
 
 PLAIN = Epilogue()
 
 
-def pack_kernel(kernel: Array, arithmetic: Arithmetic) -> PackedKernel:
+def pack_kernel(kernel: Any, arithmetic: Arithmetic) -> PackedKernel:
     """A kernel of the storage format, made ready for all convolutions of one order and accumulate format."""
-    matrix = operands(kernel, arithmetic.operand).reshape(-1, kernel.shape[-1])
-    height, width, channels, filters = kernel.shape
+    height, width, channels, filters = shape_of(kernel)
+    matrix = planewise(lambda plane: plane.reshape(-1, filters), operands(kernel, arithmetic.operand))
     packed = pack_columns(matrix, arithmetic.summation, tile_for(arithmetic, 1))
-    return PackedKernel((height, width, channels, filters), packed)
+    return PackedKernel((height, width, channels, filters), arithmetic.sums.planes, packed)
 
 
 def convolve(
-    x: Array,
+    x: Any,
     kernel: PackedKernel,
-    bias: Array | None,
+    bias: Any,
     *,
     strides: Pair,
     padding: Padding,
     arithmetic: Arithmetic,
     threads: int,
     epilogue: Epilogue = PLAIN,
-) -> Array:
+) -> Any:
     """ops.conv2d and what follows it, of a picture in the storage format: (n, oh, ow, filters) in that format.
 
     bias: in the storage format.  The epilogue's vectors are in the elementwise format.
     """
-    plan = _plan(x.shape, kernel.shape, strides, padding, arithmetic, x.dtype.str, threads)
+    source = _flat(operands(x, arithmetic.operand))
+    plan = _plan(shape_of(x), kernel.shape, strides, padding, arithmetic, source.dtype.str, threads)
     working = kernel.data.dtype
-    y = np.empty(plan.output, working)
-    source = np.ascontiguousarray(operands(x, arithmetic.operand)).reshape(-1)
-    shortcut = np.empty(0, working)
-    if epilogue.shortcut is not None:
-        shortcut = epilogue.shortcut.astype(working, copy=False).reshape(-1)
+    y = np.empty((arithmetic.storage.planes, *plan.output), working)
+    shortcut = (
+        np.empty(0, working) if epilogue.shortcut is None else _flat(epilogue.shortcut).astype(working, copy=False)
+    )
     first = arithmetic.bias == "first"
     vectors = (bias if first else None, None if first else bias, *epilogue.vectors, None, None, None)
     start, last, *norm = (kernel.vector(vector) for vector in vectors[:5])
@@ -99,7 +104,7 @@ def convolve(
 
     def run(share: Share) -> None:
         packed = np.empty((share[1] - share[0]) * plan.tile_size, working)
-        room = np.empty(plan.stack_size + plan.tile.rows * plan.tile.columns, working)
+        room = np.empty(plan.stack_size + plan.tile.lines * plan.tile.columns, working)
         plan.code(
             plan.tile_code, plan.tile.rows, plan.tile.columns, source, plan.shape, plan.permutation, plan.in_place,
             data, plan.pieces, numbers, start, last, form, *norm, shortcut, relu, *share,
@@ -107,7 +112,16 @@ def convolve(
         )  # fmt: skip
 
     run_all(run, plan.shares, threads)
-    return y.astype(arithmetic.storage.working, copy=False)
+    y = y.astype(arithmetic.storage.working, copy=False)
+    return DoubleDouble(*y) if len(y) == 2 else y[0]
+
+
+def _flat(number: Any) -> Array:
+    """All numbers in one row, the planes of a pair one after another."""
+    if isinstance(number, tuple):
+        return np.concatenate([plane.reshape(-1) for plane in number])
+    flat: Array = np.ascontiguousarray(number).reshape(-1)
+    return flat
 
 
 @dataclass(frozen=True)
@@ -143,22 +157,22 @@ def _plan(
     out_h = (height + top + bottom - kernel_h) // strides[0] + 1
     out_w = (width + left + right - kernel_w) // strides[1] + 1
     pixels, terms = images * out_h * out_w, kernel_h * kernel_w * channels
-    tile = tile_for(arithmetic, pixels)
     schedule = schedule_of(arithmetic.summation, terms)
-    tile_size = -(-terms // CHUNK) * tile.rows * CHUNK
+    tile = tile_for(arithmetic, pixels, stacks=len(schedule.lengths) > 1)
+    tile_size = -(-terms // CHUNK) * tile.lines * CHUNK
     tiles, panels = -(-pixels // tile.rows), -(-filters // tile.columns)
-    numbers = (images, height, width, channels, kernel_h, kernel_w, *strides, top, left, out_h, out_w, filters)
+    sizes = (images, height, width, channels, kernel_h, kernel_w, *strides, top, left, out_h, out_w, filters)
     return _Plan(
         tile=tile,
         tile_code=tile.code,
         code=_compiled(tile, source),
         output=(images, out_h, out_w, filters),
-        shape=np.array(numbers),
+        shape=np.array([*sizes, tile.storage.planes]),
         permutation=np.ascontiguousarray(schedule.permutation, np.int64),
         in_place=schedule.in_place,
-        pieces=pieces_of(arithmetic.summation, terms, tile.rows).reshape(-1),
+        pieces=pieces_of(arithmetic.summation, terms, tile.lines).reshape(-1),
         tile_size=tile_size,
-        stack_size=schedule.depth * tile.rows * tile.columns,
+        stack_size=schedule.depth * tile.rows * tile.columns * tile.sums.planes,
         shares=tuple(_shares(tiles, panels, tile_size * np.dtype(tile.sums.working).itemsize, threads)),
     )
 

@@ -44,18 +44,35 @@ class LLVMOps:
     def neg(self, a: Any) -> Any:
         return self.builder.fneg(a)
 
+    def size(self, a: Any) -> Any:
+        """|a|."""
+        return self._intrinsic("fabs", 1)(a)
+
     def relu(self, a: Any) -> Any:
-        """a where a > 0 or a is NaN, else +0."""
-        zero = self.constant(0.0)
-        return self.builder.select(self.builder.fcmp_unordered(">", a, zero), a, zero)
+        """a where a > 0 or a is NaN, else +0; the first of a pair decides for both."""
+        zero, planes = self.constant(0.0), a if isinstance(a, tuple) else (a,)
+        kept = self.builder.fcmp_unordered(">", planes[0], zero)
+        rectified = tuple(self.builder.select(kept, plane, zero) for plane in planes)
+        return rectified if isinstance(a, tuple) else rectified[0]
+
+    def narrowed(self, pair: tuple[Any, Any], format_: Format) -> Any:
+        """arithmetic/numpy_ops.py's `stored`: a double-double number rounded once to a format of one plane."""
+        high, low = pair
+        if format_.precision == self.precision:
+            return high
+        finite = self.builder.fcmp_ordered("<", self.size(high), self.constant(float("inf")))
+        return self.round_to(self.builder.select(finite, self.sum_to_odd(high, low), high), format_)
 
     def splat(self, number: Any) -> Any:
         undefined = ir.Constant(self.vector, ir.Undefined)
         mask = ir.Constant(ir.VectorType(I32, self.lanes), [I32(0)] * self.lanes)
         return self.builder.shuffle_vector(self.builder.insert_element(undefined, number, I32(0)), undefined, mask)
 
-    def round_to(self, x: Any, format_: Format) -> Any:
-        """RN to a format whose numbers this vector's type holds; the bits are x's where it is that type's own."""
+    def round_to(self, x: Any, format_: Format, *, keep_nan: bool = True) -> Any:
+        """RN to a format whose numbers this vector's type holds; the bits are x's where it is that type's own.
+
+        keep_nan: needed where the last bits of a NaN may be set, which a carry could turn into something else.
+        """
         dropped = self.precision - format_.precision
         if not dropped:
             return x
@@ -65,14 +82,14 @@ class LLVMOps:
         carry = builder.add(last, self.integer((1 << (dropped - 1)) - 1))
         kept = builder.and_(builder.add(bits, carry), self.integer(-1 << dropped))
         rounded = builder.bitcast(kept, self.vector)
-        size = self._intrinsic("fabs", 1)(x)
+        size = self.size(x)
         if format_.emax < self.emax:
-            overflow = builder.fcmp_ordered(">", self._intrinsic("fabs", 1)(rounded), self.constant(format_.largest))
+            overflow = builder.fcmp_ordered(">", self.size(rounded), self.constant(format_.largest))
             rounded = builder.select(overflow, self._with_sign_of(self.constant(float("inf")), x), rounded)
         if format_.emin > self.emin:
             tiny = builder.fcmp_ordered("<", size, self.constant(format_.smallest_normal))
             rounded = builder.select(tiny, self._to_spacing(x, size, format_), rounded)
-        return builder.select(builder.fcmp_unordered("uno", x, x), x, rounded)
+        return builder.select(builder.fcmp_unordered("uno", x, x), x, rounded) if keep_nan else rounded
 
     def _to_spacing(self, x: Any, size: Any, format_: Format) -> Any:
         """Subnormals: adding a large number rounds to its ulp, which is the format's smallest spacing."""
@@ -104,8 +121,8 @@ class LLVMOps:
 class RoundedOps:
     """float16 or bfloat16 numbers in float32 vectors: each operation rounds once, to `format`.
 
-    Adding and multiplying in float32 and rounding again is right (arithmetic/numpy_ops.py says why); fma is not: it
-    is rounded twice only where the float32 result lies on a tie of the format, and is then done in float64, to odd.
+    Adding and multiplying in float32 and rounding again is right (arithmetic/numpy_ops.py says why). fma is not: where
+    its float32 result is inexact and lies on a tie of the format, it is done once more in float64, rounded to odd.
     """
 
     def __init__(self, native: LLVMOps, format_: Format) -> None:
@@ -115,13 +132,13 @@ class RoundedOps:
         return self.native.constant(value)
 
     def add(self, a: Any, b: Any) -> Any:
-        return self.native.round_to(self.native.add(a, b), self.format)
+        return self._rounded(self.native.add(a, b))
 
     def sub(self, a: Any, b: Any) -> Any:
-        return self.native.round_to(self.native.sub(a, b), self.format)
+        return self._rounded(self.native.sub(a, b))
 
     def mul(self, a: Any, b: Any) -> Any:
-        return self.native.round_to(self.native.mul(a, b), self.format)
+        return self._rounded(self.native.mul(a, b))
 
     def neg(self, a: Any) -> Any:
         return self.native.neg(a)
@@ -129,22 +146,40 @@ class RoundedOps:
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         once = self.native.fma(a, b, c)
         result = cgutils.alloca_once(self.builder, self.native.vector)
-        self.builder.store(self.native.round_to(once, self.format), result)
-        lanes = self.builder.bitcast(self._perhaps_a_tie(once), ir.IntType(self.native.lanes))
-        with self.builder.if_then(self.builder.icmp_unsigned("!=", lanes, lanes.type(0)), likely=False):
-            self.builder.store(self._fma_to_odd(a, b, c), result)
+        self.builder.store(self._rounded(once), result)
+        tie = self._perhaps_a_tie(once)
+        with self.builder.if_then(self._any(tie), likely=False):
+            twice = self.builder.and_(tie, self._perhaps_inexact(a, b, c))
+            with self.builder.if_then(self._any(twice), likely=False):
+                self.builder.store(self._fma_to_odd(a, b, c), result)
         return self.builder.load(result)
 
+    def _rounded(self, x: Any) -> Any:
+        """Numbers of this format have no bits that a NaN's carry could come from (formats.round_to sees to it)."""
+        return self.native.round_to(x, self.format, keep_nan=False)
+
+    def _any(self, lanes: Any) -> Any:
+        bits = self.builder.bitcast(lanes, ir.IntType(self.native.lanes))
+        return self.builder.icmp_unsigned("!=", bits, bits.type(0))
+
     def _perhaps_a_tie(self, x: Any) -> Any:
+        """Lanes half way between two numbers of the format, or among its subnormals."""
         native, builder = self.native, self.builder
         dropped = native.precision - self.format.precision
         rest = builder.and_(builder.bitcast(x, native.integers), native.integer((1 << dropped) - 1))
         tie = builder.icmp_signed("==", rest, native.integer(1 << (dropped - 1)))
         if self.format.emin > native.emin:
-            size = native._intrinsic("fabs", 1)(x)
-            small = builder.fcmp_ordered("<", size, native.constant(self.format.smallest_normal))
+            small = builder.fcmp_ordered("<", native.size(x), native.constant(self.format.smallest_normal))
             tie = builder.or_(tie, builder.and_(small, builder.fcmp_ordered("!=", x, native.constant(0.0))))
         return tie
+
+    def _perhaps_inexact(self, a: Any, b: Any, c: Any) -> Any:
+        """Lanes whose float32 fma was rounded, as far as float32 itself can tell: not near its limits."""
+        product = self.native.mul(a, b)
+        error = two_sum(self.native, product, c)[1]
+        rounded = self.builder.fcmp_unordered("!=", error, self.native.constant(0.0))
+        tiny = self.builder.fcmp_ordered("<", self.native.size(product), self.native.constant(2.0**-100))
+        return self.builder.or_(rounded, tiny)
 
     def _fma_to_odd(self, a: Any, b: Any, c: Any) -> Any:
         wide = LLVMOps(self.builder, ir.VectorType(ir.DoubleType(), self.native.lanes))

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from ..arithmetic import Order
+from ..arithmetic import Order, shape_of
 from ..arithmetic.formats import Array
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
-from .tile import CHUNK, Tile
+from ..errors import InputError
+from .tile import CHUNK, FRESH, ON_TOP, Tile
 
 
 @lru_cache(maxsize=256)
-def pieces_of(order: Order, terms: int, rows: int) -> Indices:
-    """The schedule cut at the ends of chunks: rows of (starts a chain, length, merges or -1, elements to skip in a)."""
+def pieces_of(order: Order, terms: int, lines: int) -> Indices:
+    """The schedule cut at the ends of chunks: rows of (starts, length, merges or -1, elements to skip in a).
+
+    starts: FRESH for a chain from +0 or the bias, ON_TOP for one that goes on from the newest value of the stack, 0 for
+    the rest of a chain. Raises InputError for an order with fused nodes, which the definition runs (Order.tiled).
+    """
+    if not order.tiled:
+        raise InputError(
+            f"order {order.name} with fused nodes in a tile", expected="chains and additions", do="run it by refnet.ops"
+        )
     schedule = schedule_of(order, terms)
     pieces, position = [], 0
-    for length, merges in zip(schedule.lengths.tolist(), schedule.merges.tolist(), strict=True):
-        starts, left = 1, length
+    columns = (column.tolist() for column in (schedule.lengths, schedule.merges, schedule.pops))
+    for length, merges, continues in zip(*columns, strict=True):
+        starts, left = ON_TOP if continues else FRESH, length
         while True:
             taken = min(left, CHUNK - position % CHUNK)
             position, left = position + taken, left - taken
-            skip = taken if position % CHUNK or not taken else taken + (rows - 1) * CHUNK
+            skip = taken if position % CHUNK or not taken else taken + (lines - 1) * CHUNK
             pieces.append((starts, taken, -1 if left else merges, skip))
             if not left:
                 break
@@ -33,16 +44,23 @@ def pieces_of(order: Order, terms: int, rows: int) -> Indices:
     return table
 
 
-def pack_columns(matrix: Array, order: Order, tile: Tile) -> Array:
-    """(K, N) -> (panels, K, columns) along the order's permutation, the last panel filled up with zeros."""
-    terms, outputs = matrix.shape
+def pack_columns(matrix: Any, order: Order, tile: Tile) -> Array:
+    """(K, N) -> (panels, K, planes, columns) along the order's permutation, the last panel filled up with zeros."""
+    terms, outputs = shape_of(matrix)
     panels = -(-outputs // tile.columns)
-    packed = np.zeros((panels, terms, tile.columns), tile.sums.working)
-    permutation = schedule_of(order, terms).permutation
-    whole = outputs // tile.columns * tile.columns
-    taken = matrix if schedule_of(order, terms).in_place else matrix[permutation]
+    packed = np.zeros((panels, terms, tile.storage.planes, tile.columns), tile.sums.working)
+    for plane, array in enumerate(matrix if isinstance(matrix, tuple) else (matrix,)):
+        _pack_plane(array, order, packed[:, :, plane])
+    return packed
+
+
+def _pack_plane(matrix: Array, order: Order, packed: Array) -> None:
+    terms, outputs = matrix.shape
+    columns = packed.shape[-1]
+    schedule = schedule_of(order, terms)
+    whole = outputs // columns * columns
+    taken = matrix if schedule.in_place else matrix[schedule.permutation]
     if whole:
-        packed[: whole // tile.columns] = taken[:, :whole].reshape(terms, -1, tile.columns).transpose(1, 0, 2)
+        packed[: whole // columns] = taken[:, :whole].reshape(terms, -1, columns).transpose(1, 0, 2)
     if whole < outputs:
         packed[-1, :, : outputs - whole] = taken[:, whole:]
-    return packed

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ..arithmetic import Arithmetic, NumpyOps, round_to
+from .. import ops
+from ..arithmetic import Arithmetic, planewise, shape_of, stored
 from ..arithmetic.formats import Array
 from .convolution import NO_PADDING, Pair, convolve, pack_kernel
 from .jit import compiled, kernel
@@ -32,8 +33,10 @@ def largest(x: Array, y: Array, size_h: int, size_w: int, stride_h: int, stride_
                             y[image, i, j, c] = value
 
 
-def max_pool(x: Array, *, size: Pair, strides: Pair, threads: int) -> Array:
-    """ops.max_pool by a kernel: (n, h, w, c) -> (n, oh, ow, c)."""
+def max_pool(x: Any, *, size: Pair, strides: Pair, threads: int) -> Any:
+    """ops.max_pool by a kernel: (n, h, w, c) -> (n, oh, ow, c). Pairs go the definition's way."""
+    if isinstance(x, tuple):
+        return ops.max_pool(x, size=size, strides=strides)
     images, height, width, channels = x.shape
     out = ((height - size[0]) // strides[0] + 1, (width - size[1]) // strides[1] + 1)
     y = np.empty((images, *out, channels), x.dtype)
@@ -44,23 +47,31 @@ def max_pool(x: Array, *, size: Pair, strides: Pair, threads: int) -> Array:
     return y
 
 
-def row_sums(x: Array, arithmetic: Arithmetic, threads: int = 1) -> Array:
+def row_sums(x: Any, arithmetic: Arithmetic, threads: int = 1) -> Any:
     """ops.plain_sums by the tile: (M, K) -> (M,) in the elementwise format, terms without factors."""
+    if not arithmetic.summation.tiled:
+        return ops.plain_sums(x, arithmetic)
     plain = _of_plain_terms(arithmetic)
-    ones = np.ones((1, 1, x.shape[1], 1), plain.storage.working)
-    rows = x.astype(plain.storage.working).reshape(len(x), 1, 1, -1)
-    return _product(rows, ones, plain, threads).reshape(-1)
+    rows, terms = shape_of(x)
+    ones = stored(np.ones((1, 1, terms, 1)), plain.storage)
+    lines = planewise(lambda plane: plane.reshape(rows, 1, 1, terms), stored(x, plain.storage))
+    return planewise(lambda plane: plane.reshape(-1), _product(lines, ones, plain, threads))
 
 
-def mean_pool(x: Array, *, arithmetic: Arithmetic, threads: int) -> Array:
+def mean_pool(x: Any, *, arithmetic: Arithmetic, threads: int) -> Any:
     """ops.mean_pool by the tile, which holds channels side by side: (n, h, w, c) -> (n, c)."""
-    images, height, width, channels = x.shape
+    if not arithmetic.summation.tiled:
+        return ops.mean_pool(x, arithmetic=arithmetic)
+    images, height, width, channels = shape_of(x)
     plain = _of_plain_terms(arithmetic)
-    pixels = x.astype(plain.storage.working).reshape(images, 1, 1, height * width, channels)
-    ones = np.ones((1, 1, 1, height * width), plain.storage.working)
-    total = np.concatenate([_product(ones, image, plain, threads).reshape(1, -1) for image in pixels])
-    ops = NumpyOps(arithmetic.elementwise)
-    return round_to(ops.div(total, ops.storage(height * width)), arithmetic.storage)
+    ones = stored(np.ones((1, 1, 1, height * width)), plain.storage)
+    pixels = planewise(lambda plane: plane.reshape(images, 1, 1, height * width, channels), stored(x, plain.storage))
+    totals = [
+        _product(ones, planewise(lambda plane, image=image: plane[image], pixels), plain, threads)
+        for image in range(images)
+    ]
+    total = planewise(lambda *planes: np.concatenate(planes, axis=None), *totals)
+    return ops.mean_of(total, height * width, (images, channels), arithmetic)
 
 
 def _of_plain_terms(arithmetic: Arithmetic) -> Arithmetic:
@@ -68,6 +79,6 @@ def _of_plain_terms(arithmetic: Arithmetic) -> Arithmetic:
     return Arithmetic(arithmetic.elementwise.name, order=arithmetic.order, fma=arithmetic.fma, bias=arithmetic.bias)
 
 
-def _product(a: Array, b: Array, arithmetic: Arithmetic, threads: int) -> Array:
+def _product(a: Any, b: Any, arithmetic: Arithmetic, threads: int) -> Any:
     how: dict[str, Any] = {"strides": (1, 1), "padding": NO_PADDING, "arithmetic": arithmetic, "threads": threads}
     return convolve(a, pack_kernel(b, arithmetic), None, **how)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arithmetic import Arithmetic, Order
-from ..arithmetic.formats import Array, round_to
+from .. import ops
+from ..arithmetic import Arithmetic, DoubleDouble, Order, exported, planewise, shape_of, stored
+from ..arithmetic.formats import Array
 from ..errors import InputError
 from . import pooling
 from .convolution import NO_PADDING, Padding, Pair, convolve, pack_kernel
@@ -39,9 +40,14 @@ def conv2d(
     image, weights = _operand(arithmetic, "x", x, 4), _operand(arithmetic, "kernel", kernel, 4)
     _check_conv2d(image.shape, weights.shape, strides, padding)
     offset = None if bias is None else _operand(arithmetic, "bias", bias, 1)
-    if offset is not None and len(offset) != weights.shape[-1]:
-        raise InputError(f"a bias of {len(offset)} numbers", expected=f"{weights.shape[-1]}, one for each filter")
-    y = convolve(
+    if offset is not None and shape_of(offset)[0] != weights.shape[-1]:
+        raise InputError(
+            f"a bias of {shape_of(offset)[0]} numbers", expected=f"{weights.shape[-1]}, one for each filter"
+        )
+    if not arithmetic.summation.tiled:  # fused nodes: the definition itself
+        defined = ops.conv2d(image, weights, offset, strides=strides, padding=padding, arithmetic=arithmetic)
+        return exported(defined, arithmetic.storage)
+    y: Any = convolve(
         image,
         pack_kernel(weights, arithmetic),
         offset,
@@ -50,23 +56,30 @@ def conv2d(
         arithmetic=arithmetic,
         threads=usable_threads(threads),
     )
-    return np.asarray(y, arithmetic.storage.result)
+    return exported(y, arithmetic.storage)
 
 
 def matmul(a: ArrayLike, b: ArrayLike, **arithmetic: Any) -> Array:
     """(M, K) @ (K, N) -> (M, N), each of the outputs summed in the declared order; keywords as in conv2d."""
-    left, right = np.asarray(a), np.asarray(b)
-    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
-        raise InputError(f"a of shape {left.shape} and b of shape {right.shape}", expected="(M, K) and (K, N)")
-    return conv2d(left[:, None, None, :], right[None, None], **arithmetic)[:, 0, 0, :]
+    left, right = _array(a), _array(b)
+    rows, columns = shape_of(left), shape_of(right)
+    if len(rows) != 2 or len(columns) != 2 or rows[1] != columns[0]:
+        raise InputError(f"a of shape {rows} and b of shape {columns}", expected="(M, K) and (K, N)")
+    image, kernel = (
+        planewise(lambda plane: plane[:, None, None, :], left),
+        planewise(lambda plane: plane[None, None], right),
+    )
+    product: Array = planewise(lambda plane: plane[:, 0, 0, :], conv2d(image, kernel, **arithmetic))
+    return product
 
 
 def dot(a: ArrayLike, b: ArrayLike, **arithmetic: Any) -> np.floating:
     """sum of a[k] b[k] in the declared order: (K,), (K,) -> one number; keywords as in conv2d."""
-    left, right = np.asarray(a), np.asarray(b)
-    if left.ndim != 1 or left.shape != right.shape:
-        raise InputError(f"vectors of shapes {left.shape} and {right.shape}", expected="two of the same length")
-    result: np.floating = matmul(left[None, :], right[:, None], **arithmetic)[0, 0]
+    left, right = _array(a), _array(b)
+    if len(shape_of(left)) != 1 or shape_of(left) != shape_of(right):
+        raise InputError(f"vectors of shapes {shape_of(left)} and {shape_of(right)}", expected="two of the same length")
+    row, column = planewise(lambda plane: plane[None, :], left), planewise(lambda plane: plane[:, None], right)
+    result: np.floating = planewise(lambda plane: plane[0, 0], matmul(row, column, **arithmetic))
     return result
 
 
@@ -75,18 +88,25 @@ def mean_pool(x: ArrayLike, *, threads: int | None = None, **arithmetic: Any) ->
     how = Arithmetic(**arithmetic)
     image = _operand(how, "x", x, 4)
     y = pooling.mean_pool(image, arithmetic=how, threads=usable_threads(threads))
-    return np.asarray(y, how.storage.result)
+    return exported(y, how.storage)
 
 
-def _operand(arithmetic: Arithmetic, name: str, value: ArrayLike, dimensions: int) -> Array:
+def _array(value: Any) -> Any:
+    """An array, or the pair of arrays that a DoubleDouble is."""
+    return value if isinstance(value, DoubleDouble) else np.asarray(value)
+
+
+def _operand(arithmetic: Arithmetic, name: str, value: Any, dimensions: int) -> Any:
     """An array rounded to storage, or InputError."""
+    if isinstance(value, tuple) and arithmetic.storage.planes == 2 and len(shape_of(value)) == dimensions:
+        return value
     array = np.asarray(value)
     if array.ndim != dimensions or not array.size or array.dtype.kind not in "fiu":
         raise InputError(
             f"{name} of shape {array.shape} and dtype {array.dtype}", expected=f"{dimensions} axes of real numbers"
         )
     own = arithmetic.storage
-    return array if own.is_working and array.dtype == own.working else round_to(array, own)
+    return array if own.is_working and array.dtype == own.working else stored(array, own)
 
 
 def _check_conv2d(image: tuple[int, ...], kernel: tuple[int, ...], strides: Pair, padding: Padding) -> None:

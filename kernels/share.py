@@ -7,9 +7,12 @@ import numpy as np
 from ..arithmetic.formats import Array
 from ..arithmetic.schedule import Indices
 from .jit import kernel
-from .tile import CHUNK, run_tile
+from .tile import CHUNK
+from .tile_code import run_tile
 
-IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS = range(13)
+IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS, PLANES = (
+    range(14)
+)
 
 
 @kernel
@@ -35,11 +38,12 @@ def copy_zeros(count: int, packed: Array, row: int, at: int, stride: int) -> Non
 
 @kernel
 def copy_window(
-    x: Array, shape: Indices, image: int, top: int, left: int, packed: Array, row: int, stride: int
+    x: Array, shape: Indices, plane: int, image: int, top: int, left: int, packed: Array, row: int, stride: int
 ) -> None:
     """One window's terms in (kh, kw, cin) order, zeros where it leaves the image."""
     height, width, channels = shape[HEIGHT], shape[WIDTH], shape[CHANNELS]
     line = shape[KERNEL_W] * channels
+    height_before = plane * shape[IMAGES] * height  # the planes of a picture lie one after another
     before = min(max(-left, 0), shape[KERNEL_W]) * channels
     after = max(before, min(width - left, shape[KERNEL_W]) * channels)
     for i in range(shape[KERNEL_H]):
@@ -48,36 +52,37 @@ def copy_window(
             copy_zeros(line, packed, row, at, stride)
             continue
         copy_zeros(before, packed, row, at, stride)
-        start = ((image * height + y) * width + left) * channels
+        start = ((height_before + image * height + y) * width + left) * channels
         copy_run(x, start + before, after - before, packed, row, at + before, stride)
         copy_zeros(line - after, packed, row, at + after, stride)
 
 
 @kernel
 def pack_rows(
-    x: Array, shape: Indices, permutation: Indices, in_place: bool, first: int, count: int, rows: int, packed: Array
+    x: Array, shape: Indices, permutation: Indices, in_place: bool, first: int, count: int, lines: int, packed: Array
 ) -> None:
-    """Rows `first` .. `first + count * rows` of the im2col matrix, `rows` to a tile; rows past the end are zeros.
+    """Tiles `first` .. `first + count` of the im2col matrix, `lines` to a tile; rows past the end are zeros.
 
-    packed: (tiles, chunks, rows, CHUNK). A row's terms are taken along the permutation unless they lie `in_place`.
+    packed: (tiles, chunks, lines, CHUNK), a line for each plane of a row. The terms of a row are taken along the
+    permutation unless they lie `in_place`.
     """
     terms = shape[KERNEL_H] * shape[KERNEL_W] * shape[CHANNELS]
     out_h, out_w = shape[OUT_H], shape[OUT_W]
-    chunks, stride = (terms + CHUNK - 1) // CHUNK, rows * CHUNK
+    chunks, stride, planes = (terms + CHUNK - 1) // CHUNK, lines * CHUNK, shape[PLANES]
     lying = np.empty(0 if in_place else terms, packed.dtype)
-    for number in range(count * rows):
-        tile, line = divmod(number, rows)
-        row = (tile * chunks * rows + line) * CHUNK
-        image, place = divmod(first + number, out_h * out_w)
+    for number in range(count * lines):
+        tile, line = divmod(number, lines)
+        row, plane = (tile * chunks * lines + line) * CHUNK, line % planes
+        image, place = divmod((first * lines + number) // planes, out_h * out_w)
         if image >= shape[IMAGES]:
             copy_zeros(terms, packed, row, 0, stride)
             continue
         top = place // out_w * shape[STRIDE_H] - shape[TOP]
         left = place % out_w * shape[STRIDE_W] - shape[LEFT]
         if in_place:
-            copy_window(x, shape, image, top, left, packed, row, stride)
+            copy_window(x, shape, plane, image, top, left, packed, row, stride)
         else:
-            copy_window(x, shape, image, top, left, lying, 0, CHUNK)
+            copy_window(x, shape, plane, image, top, left, lying, 0, CHUNK)
             for k in range(np.uint64(terms)):
                 packed[np.uint64(row) + k // CHUNK * np.uint64(stride) + k % CHUNK] = lying[permutation[k]]
 
@@ -92,14 +97,16 @@ def convolve_share(
     """The outputs of row tiles tile_start .. tile_end and panels panel_start .. panel_end, each written once.
 
     Vectors of one number a column (start, bias, first, second, third) and the shortcut are empty where there is none.
+    Planes of a number lie apart: those of x, y and the shortcut by a whole array, those of a vector by its length.
     """
     filters = shape[FILTERS]
     pixels = shape[IMAGES] * shape[OUT_H] * shape[OUT_W]
     terms = shape[KERNEL_H] * shape[KERNEL_W] * shape[CHANNELS]
     chunks = (terms + CHUNK - 1) // CHUNK
     size = y.itemsize
-    tile_a, tile_b = chunks * rows * CHUNK * size, terms * columns * size
-    pack_rows(x, shape, permutation, in_place, tile_start * rows, tile_end - tile_start, rows, packed_a)
+    planes, outputs, across = shape[PLANES], pixels * filters, packed_b.size // terms // shape[PLANES]
+    tile_a, tile_b = chunks * rows * planes * CHUNK * size, terms * planes * columns * size
+    pack_rows(x, shape, permutation, in_place, tile_start, tile_end - tile_start, rows * planes, packed_a)
     for panel in range(panel_start, panel_end):
         column = panel * columns
         used_columns = min(columns, filters - column)
@@ -111,22 +118,24 @@ def convolve_share(
             used_rows = min(rows, pixels - row)
             whole = used_rows == rows and used_columns == columns
             target = row * filters + column
-            c_at, stride = y.ctypes.data + target * size, filters
+            c_at, stride, plane = y.ctypes.data + target * size, filters, outputs
             shortcut_at = shortcut.ctypes.data + target * size if shortcut.size else 0
             if not whole:
-                c_at, stride = edge.ctypes.data, columns
+                c_at, stride, plane = edge.ctypes.data, columns, rows * columns
                 if shortcut.size:
-                    for i in range(used_rows):
-                        for j in range(used_columns):
-                            edge[i * columns + j] = shortcut[target + i * filters + j]
+                    for p in range(planes):
+                        for i in range(used_rows):
+                            for j in range(used_columns):
+                                edge[(p * rows + i) * columns + j] = shortcut[p * outputs + target + i * filters + j]
                     shortcut_at = c_at
             run_tile(
                 code, packed_a.ctypes.data + (tile - tile_start) * tile_a, packed_b.ctypes.data + panel * tile_b,
-                pieces.ctypes.data, pieces.size // 4, stack.ctypes.data, c_at, stride, start_at, bias_at,
+                pieces.ctypes.data, pieces.size // 4, stack.ctypes.data, c_at, stride, plane, across, start_at, bias_at,
                 form, first.ctypes.data + vector, second.ctypes.data + vector, third.ctypes.data + vector,
                 shortcut_at, relu,
             )  # fmt: skip
             if not whole:
-                for i in range(used_rows):
-                    for j in range(used_columns):
-                        y[target + i * filters + j] = edge[i * columns + j]
+                for p in range(planes):
+                    for i in range(used_rows):
+                        for j in range(used_columns):
+                            y[p * outputs + target + i * filters + j] = edge[(p * rows + i) * columns + j]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .arithmetic import DoubleDouble
 from .errors import InputError
 from .provenance import sha256_of_array
 
@@ -133,7 +134,9 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder} exists and is not a trace", do="choose another folder")
 
 
-def _read_only(name: str, array: np.ndarray) -> np.ndarray:
+def _read_only(name: str, array: Any) -> Any:
+    if isinstance(array, DoubleDouble):
+        return DoubleDouble(*(_read_only(name, plane) for plane in array))
     if not isinstance(array, np.ndarray) or array.ndim < 1:
         raise InputError(f"layer {name} of a trace is {type(array).__name__}", expected="an array, batch axis first")
     view = array.view()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
-from refnet.arithmetic import ACCUMULATE, ORDERS, PRECISIONS, Arithmetic, Format, round_to
+from refnet.arithmetic import ACCUMULATE, FORMATS, ORDERS, PRECISIONS, Arithmetic, DoubleDouble, Format, round_to
 from refnet.errors import InputError
 
 # One text for each way in which an order can be asked for; K is the number of terms that it fits.
@@ -22,7 +24,7 @@ ORDER_TEXTS = {
     "neumaier": ("neumaier",),
     "dot2": ("dot2",),
 }
-assert set(ORDER_TEXTS) == set(ORDERS)
+assert set(ORDER_TEXTS) == set(ORDERS) - {"tree"}  # a tree fits one K only: test_tree.py
 
 TEXTS = tuple(itertools.chain.from_iterable(ORDER_TEXTS.values()))
 
@@ -38,11 +40,23 @@ def _all() -> list[Arithmetic]:
 
 
 ARITHMETICS = _all()
+EVERY_ORDER = (("float32", "float32"), ("float64", "float64"))  # formats that the fast tests try with every order
+SOME_ORDERS = ("sequential", "pairwise:8", "kahan", "dot2")  # and the orders that they try with every format
 
 
 def label(arithmetic: Arithmetic) -> str:
     fused = "-fma" if arithmetic.fma else ""
     return f"{arithmetic.precision}-{arithmetic.accumulate}-{arithmetic.order}{fused}"
+
+
+def each(arithmetics: list[Arithmetic]) -> pytest.MarkDecorator:
+    """Parametrise a test over `arithmetics`; those that repeat formats and orders in new pairs are slow."""
+
+    def is_slow(a: Arithmetic) -> bool:
+        return (a.precision, a.accumulate) not in EVERY_ORDER and str(a.order) not in SOME_ORDERS
+
+    marked = [pytest.param(a, id=label(a), marks=[pytest.mark.slow] if is_slow(a) else []) for a in arithmetics]
+    return pytest.mark.parametrize("arithmetic", marked)
 
 
 def special_values(format_: Format) -> list[float]:
@@ -52,8 +66,13 @@ def special_values(format_: Format) -> list[float]:
     return [*sizes, *(-size for size in sizes), float("nan")]
 
 
-def random_numbers(rng: np.random.Generator, shape: tuple[int, ...], format_: Format, wild: float) -> np.ndarray:
+def random_numbers(rng: np.random.Generator, shape: tuple[int, ...], format_: Format, wild: float) -> Any:
     """Normal numbers; a share `wild` of them is drawn from the whole range of the format or is special."""
+    if format_.planes == 2:
+        high = random_numbers(rng, shape, FORMATS["float64"], wild)
+        with np.errstate(all="ignore"):
+            low = np.where(np.isfinite(high), high * rng.uniform(-(2.0**-54), 2.0**-54, shape), 0.0)
+        return DoubleDouble(high, low)
     numbers = rng.standard_normal(shape)
     exponents = rng.integers(format_.emin - format_.precision, format_.emax + 1, shape)
     spread = np.ldexp(numbers, exponents.astype(np.int32))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from refnet.arithmetic.formats import FORMATS
-from refnet.drift.comparison import norm
+from refnet.drift.comparison import norm, nth_smallest
 from refnet.drift.logits import kl_divergence, measure_logits, top_agreement, top_classes
 from refnet.drift.measures import MEASURES, measure
 from refnet.drift.ulp import bit_difference
@@ -110,6 +110,13 @@ def test_percentiles_are_elements_in_their_place():
     y = 1 + np.random.default_rng(0).permutation(1000) * np.finfo(np.float64).eps
     found = measure(y, truth)
     assert (found["median_ulp"], found["p99_ulp"], found["max_ulp"]) == (499, 989, 999)
+
+
+@given(arrays.arrays(np.float64, st.integers(1, 50), elements=st.floats(0, np.inf)), st.data())
+def test_the_nth_smallest_is_the_one_that_sorting_finds(x, data):
+    x = np.abs(np.concatenate([x, x[:3]]))
+    place = data.draw(st.integers(0, x.size - 1))
+    assert nth_smallest(x, place) == sorted(x.tolist())[place]
 
 
 @pytest.mark.parametrize("exponent", [-1000, 0, 900])

@@ -2,10 +2,14 @@
 
 from .arithmetic import ACCUMULATE, BATCH_NORM_FORMS, BIAS_PLACES, PRECISIONS, Arithmetic, digits_of
 from .chains import CHAINS
-from .formats import FORMATS, Format, round_to
-from .numpy_ops import NumpyOps
-from .orders import ORDERS, Order, parse_order
+from .double_double import DoubleDouble, planewise, shape_of, spread
+from .formats import FORMATS, NUMBERS, Format, round_to
+from .numpy_ops import NumpyOps, exported, numpy_ops, stored
+from .order import Order
+from .orders import ORDERS, parse_order
+from .recognise import recognise
 from .schedule import Schedule
+from .tree import Tree
 
 __all__ = [
     "ACCUMULATE",
@@ -13,14 +17,24 @@ __all__ = [
     "BIAS_PLACES",
     "CHAINS",
     "FORMATS",
+    "NUMBERS",
     "ORDERS",
     "PRECISIONS",
     "Arithmetic",
+    "DoubleDouble",
     "Format",
     "NumpyOps",
     "Order",
     "Schedule",
+    "Tree",
     "digits_of",
+    "exported",
+    "numpy_ops",
     "parse_order",
+    "planewise",
+    "recognise",
     "round_to",
+    "shape_of",
+    "spread",
+    "stored",
 ]

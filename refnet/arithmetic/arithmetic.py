@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .formats import FORMATS, Format
-from .orders import Order, parse_order
+from .formats import FORMATS, NUMBERS, Format
+from .order import Order
+from .orders import parse_order
 
 BIAS_PLACES = ("last", "first")
-BATCH_NORM_FORMS = ("centred", "shifted", "shifted-fma")
+BATCH_NORM_FORMS = ("centred", "shifted", "shifted-fma", "folded")
+SHIFTS = ("rounded", "fused")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Precision:
 
 
 def _precision(storage: str, operand: str, parameters: str, accumulate: str) -> Precision:
-    return Precision(FORMATS[storage], FORMATS[operand], FORMATS[parameters], FORMATS[accumulate])
+    return Precision(*(NUMBERS[name] for name in (storage, operand, parameters, accumulate)))
 
 
 PRECISIONS = {
@@ -37,8 +39,9 @@ PRECISIONS = {
     "tf32": _precision("float32", "tf32", "float32", "float32"),
     "float32": _precision("float32", "float32", "float32", "float32"),
     "float64": _precision("float64", "float64", "float64", "float64"),
+    "double-double": _precision("double-double", "double-double", "float64", "double-double"),
 }
-ACCUMULATE = ("float16", "bfloat16", "float32", "float64")
+ACCUMULATE = ("float16", "bfloat16", "float32", "float64", "double-double")
 
 
 def accumulates(wide: Format, narrow: Format) -> bool:
@@ -53,7 +56,7 @@ class Arithmetic:
     precision: a name in PRECISIONS.  accumulate: a name in ACCUMULATE whose numbers include the operands'; None is the
     precision's own.  order: an Order, or its text.  fma: None is fused wherever the order has a meaning for it.
     bias: `last` is one addition after the order's value, `first` the start of the first chain.
-    batch_norm: a name in BATCH_NORM_FORMS.
+    batch_norm: a name in BATCH_NORM_FORMS.  shift: how its t comes about where it has one, a name in SHIFTS.
 
     Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
     no field is None and `order` is an Order.
@@ -65,14 +68,20 @@ class Arithmetic:
     fma: bool | None = None
     bias: str = "last"
     batch_norm: str = "centred"
+    shift: str = "rounded"
 
     def __post_init__(self) -> None:
+        if isinstance(self.precision, str) and digits_of(self.precision):
+            raise InputError(f"precision={self.precision!r} by kernels", do="mpN is for refnet.predict and activations")
         _one_of("precision", self.precision, (*PRECISIONS, "mpN (such as mp50)"))
+        _one_of("fma", self.fma, (None, False, True))
         _one_of("bias", self.bias, BIAS_PLACES)
         _one_of("batch_norm", self.batch_norm, BATCH_NORM_FORMS)
+        _one_of("shift", self.shift, SHIFTS)
         operand = PRECISIONS[self.precision].operand
-        fits = [name for name in ACCUMULATE if accumulates(FORMATS[name], operand)]
-        accumulate = self.accumulate or PRECISIONS[self.precision].accumulate.name
+        fits = [name for name in ACCUMULATE if accumulates(NUMBERS[name], operand)]
+        default = PRECISIONS[self.precision].accumulate.name
+        accumulate = default if self.accumulate is None else self.accumulate
         if accumulate not in fits:
             raise InputError(
                 f"accumulate={accumulate!r} with precision={self.precision!r}", expected=f"one of {', '.join(fits)}"
@@ -80,9 +89,15 @@ class Arithmetic:
         order = parse_order(self.order)
         if self.fma and order.chain != "plain":
             raise InputError(f"fma=True with order={str(order)!r}", do="compensated orders fix their own operations")
+        order.check(NUMBERS[accumulate])
+        pairs = accumulate == "double-double"
+        if pairs and (order.chain != "plain" or self.fma or self.batch_norm == "shifted-fma" or self.shift == "fused"):
+            raise InputError(
+                "double-double with a compensated order or an fma", do="choose another order, fma=False or 'shifted'"
+            )
         object.__setattr__(self, "accumulate", accumulate)
         object.__setattr__(self, "order", order)
-        object.__setattr__(self, "fma", order.chain == "plain" if self.fma is None else bool(self.fma))
+        object.__setattr__(self, "fma", order.chain == "plain" and not pairs if self.fma is None else bool(self.fma))
 
     @property
     def storage(self) -> Format:
@@ -99,7 +114,7 @@ class Arithmetic:
     @property
     def sums(self) -> Format:
         """The format in which convolution and dense accumulate."""
-        return FORMATS[str(self.accumulate)]
+        return NUMBERS[str(self.accumulate)]
 
     @property
     def elementwise(self) -> Format:
@@ -128,6 +143,6 @@ def digits_of(precision: str) -> int | None:
     return digits
 
 
-def _one_of(what: str, value: object, names: tuple[str, ...]) -> None:
+def _one_of(what: str, value: object, names: tuple[object, ...]) -> None:
     if value not in names:
-        raise InputError(f"{what}={value!r}", expected=f"one of {', '.join(names)}")
+        raise InputError(f"{what}={value!r}", expected=f"one of {', '.join(map(str, names))}")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from mpmath.libmp import from_float, mpf_exp
+from mpmath.libmp import from_float, mpf_add, mpf_exp, mpf_sub, to_float
 from numpy.typing import ArrayLike
 
 from .formats import Array, Format, round_to
 
 FAST_ERROR = 2.0**-45  # relative; every library's float64 exp is within 2^-51, so that this forgives much
 FAST_PRECISION = 24  # up to here the fast approximation leaves about one input in 2^20 undecided
+PAIR_BITS = 240
 GUARD_BITS = 24  # of the first multiprecision attempt
 SLACK_BITS = 6  # mpf_exp is within one unit of its last bit; it is trusted to 2^6 units
 
@@ -39,6 +40,14 @@ def exp(x: ArrayLike, format_: Format) -> Array:
     if undecided.any():
         result[undecided] = _exp_by_integers(clipped[undecided], format_)
     return result
+
+
+def exp_of_pairs(hi: Array, lo: Array) -> tuple[Array, Array]:
+    """exp(hi + lo) as the float64 nearest to it and the float64 nearest to what is left, from 240 bits of it."""
+    exact = [mpf_exp(mpf_add(from_float(a), from_float(b)), PAIR_BITS) for a, b in zip(hi.flat, lo.flat, strict=True)]
+    high = [to_float(number, rnd="n") for number in exact]
+    low = [to_float(mpf_sub(number, from_float(a)), rnd="n") for number, a in zip(exact, high, strict=True)]
+    return np.array(high).reshape(hi.shape), np.array(low).reshape(hi.shape)
 
 
 def _exp_by_integers(x: Array, format_: Format) -> Array:

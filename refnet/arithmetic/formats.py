@@ -21,7 +21,8 @@ class Format:
 
     precision: significand bits p, the hidden one included.  emin, emax: exponents of the smallest and the largest
     normal number, which are 2^emin and (2 - 2^(1 - p)) 2^emax.  working: the NumPy type whose arrays hold the
-    format's numbers exactly while refnet computes.  result: the type in which a user gets them.
+    format's numbers exactly while refnet computes.  result: the type in which a user gets them.  planes: arrays of
+    the working type that make up one array of numbers; double-double has two.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Format:
     emax: int
     working: type[np.floating]
     result: type[np.floating]
+    planes: int = 1
 
     @property
     def unit_roundoff(self) -> float:
@@ -47,7 +49,7 @@ class Format:
     @property
     def is_working(self) -> bool:
         """Whether the working type has just the numbers of this format, so that its own rounding is the format's."""
-        return np.finfo(self.working).nmant + 1 == self.precision
+        return self.planes == 1 and np.finfo(self.working).nmant + 1 == self.precision
 
 
 FORMATS = {
@@ -61,6 +63,10 @@ FORMATS = {
     )
 }
 
+# A pair of float64 is no format of one significand: its limits only say that it holds every number of the others.
+DOUBLE_DOUBLE = Format("double-double", 106, -1022, 1023, np.float64, np.float64, planes=2)
+NUMBERS = FORMATS | {DOUBLE_DOUBLE.name: DOUBLE_DOUBLE}
+
 
 def format_named(name: str) -> Format:
     if name not in FORMATS:
@@ -73,10 +79,12 @@ def round_to(x: ArrayLike, format_: Format) -> Array:
 
     x holds float64 numbers or narrower ones, so this is one rounding. Beyond the largest number by half an ulp and
     more comes infinity; below the smallest normal number the spacing stays 2^(emin - p + 1); the sign of zero stays.
+    Every NaN becomes the same one, which has no bits below the format's.
     """
     if format_.is_working and getattr(x, "dtype", None) in (format_.working, np.float16):
         return np.array(x, format_.working)
-    wide = np.asarray(x, np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        wide = np.asarray(x, np.float64)
     if format_.precision == 53:
         return wide.copy()
     exponent = np.frexp(wide)[1] - 1
@@ -84,4 +92,4 @@ def round_to(x: ArrayLike, format_: Format) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = np.ldexp(np.rint(np.ldexp(wide, -spacing)), spacing)
         rounded = np.where(np.abs(rounded) > format_.largest, np.copysign(np.inf, wide), rounded)
-        return np.where(np.isfinite(wide), rounded, wide).astype(format_.working)
+        return np.where(np.isnan(wide), np.nan, rounded).astype(format_.working)

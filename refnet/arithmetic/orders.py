@@ -6,31 +6,16 @@ Bounds are to first order in u, half an ulp of 1 in the accumulate format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
 from ..errors import InputError
+from .order import Order
 from .schedule import Schedule, merged_in_pairs, merged_in_sequence, one_chain
-
-
-@dataclass(frozen=True)
-class Order:
-    """name: as a user writes it, before the colon.  chain: a name in CHAINS; "plain" has a fused form."""
-
-    name: ClassVar[str]
-    chain: ClassVar[str] = "plain"
-    usage: ClassVar[str]
-
-    def schedule(self, terms: int) -> Schedule:
-        return one_chain(np.arange(terms))
-
-    def __str__(self) -> str:
-        values = [getattr(self, field.name) for field in fields(self)]
-        texts = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
-        return ":".join([self.name, *texts])
+from .tree import Tree
 
 
 @dataclass(frozen=True)
@@ -92,6 +77,9 @@ class Blocks(Order):
         return merged_in_sequence(sizes)
 
 
+MOST_LANES = 65_536  # each lane is a chain of the schedule, those without terms too
+
+
 @dataclass(frozen=True)
 class Lanes(Order):
     """Lane l takes every k with k mod W = l in sequence; then lane l += lane l + W/2, and so on, halving.
@@ -105,8 +93,8 @@ class Lanes(Order):
 
     def __post_init__(self) -> None:
         _at_least(1, (self.width,), self)
-        if self.width & (self.width - 1):
-            raise InputError(f"order {self}", expected="a power of two")
+        if self.width & (self.width - 1) or self.width > MOST_LANES:
+            raise InputError(f"order {self}", expected=f"a power of two up to {MOST_LANES}")
 
     def schedule(self, terms: int) -> Schedule:
         lanes = [np.arange(lane, terms, self.width) for lane in _bit_reversed(self.width)]
@@ -160,7 +148,8 @@ class Dot2(Order):
 
 
 ORDERS: dict[str, type[Order]] = {
-    order.name: order for order in (Sequential, Reversed, Permuted, Blocks, Lanes, Pairwise, Kahan, Neumaier, Dot2)
+    order.name: order
+    for order in (Sequential, Reversed, Permuted, Blocks, Lanes, Pairwise, Kahan, Neumaier, Dot2, Tree)
 }
 
 
@@ -170,25 +159,23 @@ def schedule_of(order: Order, terms: int) -> Schedule:
     return order.schedule(terms)
 
 
-@lru_cache(maxsize=512)
 def parse_order(order: str | Order) -> Order:
     """`pairwise:8` -> Pairwise(leaf=8). Raises InputError for an unknown name or arguments that do not fit."""
     if isinstance(order, Order):
         return order
-    name, _, text = order.partition(":")
+    if not isinstance(order, str):
+        raise InputError(f"order {order!r}", expected="a text such as 'sequential', or an Order")
+    return _parsed(order)
+
+
+@lru_cache(maxsize=512)
+def _parsed(order: str) -> Order:
+    name = order.partition(":")[0]
     if name == "exact":
         raise InputError("order 'exact'", do="it is not built yet: use precision='mp50' for small pictures, or 'dot2'")
     if name not in ORDERS:
         raise InputError(f"order {order!r}", expected=f"one of {', '.join(kind.usage for kind in ORDERS.values())}")
-    kind = ORDERS[name]
-    try:
-        numbers = tuple(int(number) for number in text.split(",")) if text else ()
-        takes_many = [field.type for field in fields(kind)] == ["tuple[int, ...]"]
-        return kind(*((numbers,) if takes_many and numbers else numbers))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"order {order!r}", expected=kind.usage) from error
+    return ORDERS[name].read(order)
 
 
 def _at_least(least: int, numbers: tuple[int, ...], order: Order) -> None:

@@ -22,18 +22,28 @@ def plan(layers: tuple[str, ...], settings: Mapping[str, object]) -> dict[str, A
                 raise InputError(f"{field} pattern {pattern!r} matches no layer", expected="names such as conv5_*")
     if not any(isinstance(value, Mapping) for value in settings.values()):
         return dict.fromkeys(layers, Arithmetic(**settings))  # type: ignore[arg-type]
+    by_layer = any(isinstance(value, Mapping) for value in settings.values())
     made: dict[tuple[tuple[str, object], ...], Arithmetic] = {}
     planned = {}
     for layer in layers:
         chosen = tuple((field, _value_at(layer, value)) for field, value in settings.items())
         chosen = tuple((field, value) for field, value in chosen if value is not _UNSET)
         if chosen not in made:
-            made[chosen] = Arithmetic(**dict(chosen))  # type: ignore[arg-type]
+            made[chosen] = _made_for(layer, chosen, by_layer)
         planned[layer] = made[chosen]
     return planned
 
 
 _UNSET = object()
+
+
+def _made_for(layer: str, chosen: tuple[tuple[str, object], ...], by_layer: bool) -> Arithmetic:
+    try:
+        return Arithmetic(**dict(chosen))  # type: ignore[arg-type]
+    except InputError as error:
+        if not by_layer:
+            raise
+        raise InputError(f"layer {layer}: {error.found}", expected=error.expected, do=error.do) from error
 
 
 def _value_at(layer: str, value: object) -> object:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .fused_sum import Rounding
+
 Indices = NDArray[np.int64]
 
 
@@ -16,22 +18,45 @@ class Schedule:
 
     The terms are taken in the order of `permutation` (K,). Chain i takes the next `lengths[i]` of them and pushes its
     value; then `merges[i]` times the two newest values are replaced by their sum. One value is left at the end.
+
+    continues: 1 for a chain that takes the newest value off the stack and goes on from it, 0 for one that starts from
+    +0; None stands for zeros.  roundings: for each chain None, or how its terms are summed exactly and rounded once;
+    () stands for all None.
     """
 
     permutation: Indices
     lengths: Indices
     merges: Indices
+    continues: Indices | None = None
+    roundings: tuple[Rounding | None, ...] = ()
 
     def __post_init__(self) -> None:
-        heights = np.cumsum(1 - self.merges)
+        heights = np.cumsum(self._growth)
         whole = self.lengths.sum() == len(self.permutation) and len(self.lengths) == len(self.merges)
-        if not whole or heights[-1] != 1 or heights.min() < 1:
+        fits = len(self.roundings) in (0, len(self.lengths)) and not self.pops[0]
+        if not whole or not fits or heights[-1] != 1 or heights.min() < 1:
             raise ValueError(f"not a schedule: {self.lengths=}, {self.merges=}, {len(self.permutation)} terms")
+
+    @property
+    def pops(self) -> Indices:
+        """`continues`, as numbers."""
+        return np.zeros_like(self.merges) if self.continues is None else self.continues
+
+    @property
+    def rounded(self) -> tuple[Rounding | None, ...]:
+        """`roundings`, one for each chain."""
+        return self.roundings or (None,) * len(self.lengths)
+
+    @property
+    def _growth(self) -> Indices:
+        """By how many values each chain and its merges make the stack higher."""
+        growth: Indices = 1 - self.merges - self.pops
+        return growth
 
     @property
     def depth(self) -> int:
         """The most values that the stack ever holds."""
-        return int((np.cumsum(1 - self.merges) + self.merges).max())
+        return int((np.cumsum(self._growth) + self.merges).max())
 
     @property
     def in_place(self) -> bool:

@@ -1,22 +1,25 @@
 """Which arithmetics are timed, what they are called, and what each is compared to.
 
-A name is `PRECISION[/ACCUMULATE] ORDER[/no-fma]`, such as `bfloat16/bfloat16 pairwise:8` or `float32 sequential/no-fma`:
-the accumulate format is named where it is not the precision's own, fma where an order that could use it does not.
+A name is `PRECISION[/ACCUMULATE] ORDER[/no-fma]`, such as `bfloat16/bfloat16 pairwise:8` or `float32 reversed/no-fma`.
+The accumulate format is named where it is not the precision's own, fma where an order that could use it does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 
-from ..arithmetic import PRECISIONS, Arithmetic
+from ..arithmetic import FORMATS, PRECISIONS, Arithmetic
 from ..errors import InputError
 
 BASE = "float32 sequential"
 """What the peers are held against."""
 
-TRUTH = "float64 dot2"
-"""The best arithmetic there is now; errors are measured from its logits, and none below its own rounding is seen."""
+WIDE_BASE = "float64 sequential"
+
+TRUTH = "double-double pairwise:8"
+"""The best arithmetic there is now; errors are measured from its logits, and its own is not seen."""
 
 DEFAULT_ORDERS = (
     *("sequential", "sequential/no-fma", "reversed", "permuted:0", "blocks:512", "lanes:16", "pairwise:8"),
@@ -42,31 +45,45 @@ def parse(name: str) -> Arithmetic:
 
 def label(arithmetic: Arithmetic) -> str:
     """The name that `parse` reads."""
-    usual = Arithmetic(arithmetic.precision, order=arithmetic.order)
     formats = arithmetic.precision
-    if arithmetic.accumulate != usual.accumulate:
+    if arithmetic.accumulate != Arithmetic(arithmetic.precision).accumulate:
         formats += f"/{arithmetic.accumulate}"
-    return f"{formats} {arithmetic.order}" + (f"/{NO_FMA}" if usual.fma and not arithmetic.fma else "")
+    return f"{formats} {arithmetic.order}" + ("" if arithmetic == _usual(arithmetic) else f"/{NO_FMA}")
 
 
 def reference(arithmetic: Arithmetic) -> Arithmetic | None:
     """What an arithmetic's time is divided by; None for BASE.
 
     Another order: sequential in the same formats, with the same fma where the order knows one. Sequential without fma:
-    with it. Another format: BASE.
+    with it. Another format: BASE, or WIDE_BASE for sums wider than float64.
     """
-    sequential = replace(arithmetic, order="sequential", fma=arithmetic.fma if _is_plain(arithmetic) else True)
+    plain = arithmetic.summation.chain == "plain"
+    sequential = replace(arithmetic, order="sequential", fma=arithmetic.fma if plain else None)
     if arithmetic != sequential:
         return sequential
-    if not arithmetic.fma:
-        return replace(arithmetic, fma=True)
-    base = parse(BASE)
-    return None if arithmetic == base else base
+    if arithmetic != _usual(arithmetic):
+        return _usual(arithmetic)
+    above = parse(WIDE_BASE if arithmetic.sums.precision > FORMATS["float64"].precision else BASE)
+    return None if arithmetic == above else above
 
 
 def arithmetics(precisions: Iterable[str], orders: Iterable[str]) -> tuple[Arithmetic, ...]:
-    """Every precision with every order, after the references that they need; each once."""
-    return with_references(parse(f"{precision} {order}") for precision in precisions for order in orders)
+    """Every precision with every order that has a meaning in it, after the references that they need; each once.
+
+    Raises InputError for a precision or an order that has no meaning with any of the others.
+    """
+    found: dict[tuple[str, str], Arithmetic] = {}
+    without: dict[tuple[str, str], InputError] = {}
+    for pair in product(precisions, orders):
+        try:
+            found[pair] = parse(" ".join(pair))
+        except InputError as error:
+            without[pair] = error
+    used = {name for pair in found for name in pair}
+    for pair, reason in without.items():
+        if not used.issuperset(pair):
+            raise reason
+    return with_references(found.values())
 
 
 def with_references(chosen: Iterable[Arithmetic]) -> tuple[Arithmetic, ...]:
@@ -80,5 +97,6 @@ def _upwards(arithmetic: Arithmetic) -> Iterator[Arithmetic]:
     yield arithmetic
 
 
-def _is_plain(arithmetic: Arithmetic) -> bool:
-    return arithmetic.summation.chain == "plain"
+def _usual(arithmetic: Arithmetic) -> Arithmetic:
+    """The same with fma wherever it has a meaning."""
+    return replace(arithmetic, fma=None)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from .arithmetics import BASE
+from ..arithmetic import Arithmetic
+from .arithmetics import BASE, WIDE_BASE, label, with_references
 from .rows import Row
 
 OUTCOMES = ("not measured", "missed", "must", "aim")
@@ -73,7 +74,7 @@ def _fits(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _ratio(numerator: str | tuple[str, ...], denominator: str, must: float, aim: float, name: str = "") -> Goal:
-    """A goal between arithmetics; a denominator that is a pattern stands for each row's own reference."""
+    """A goal between arithmetics."""
     numerators = (numerator,) if isinstance(numerator, str) else numerator
     title = name or f"{' | '.join(numerators)} / {denominator}"
     return Goal(title, "arithmetic", numerators, (denominator,), Limit(must), Limit(aim))
@@ -88,19 +89,23 @@ GOALS: tuple[Goal, ...] = (
     Goal(f"{BASE} / compiled model", "compiled", (BASE,), FASTEST, Limit(1.1), Limit(0.8)),
     Goal(f"{BASE} / fastest Keras backend, batch 8", "keras", (BASE,), FASTEST, Limit(1.0), Limit(0.8), batch=8),
     Goal("convolution / sgemm", "shape", ("*",), ("sgemm",), Limit(1.0, 15), Limit(1 / 1.1, SHAPES)),
-    _ratio("float64 sequential", BASE, 2.6, 2.2),
-    _ratio(
-        tuple(f"float32 {order}" for order in REORDERED), BASE, 1.5, 1.15, name=f"float32, another order / {BASE}"
-    ),
+    _ratio(WIDE_BASE, BASE, 2.6, 2.2),
+    _ratio(tuple(f"float32 {order}" for order in REORDERED), BASE, 1.5, 1.15, name=f"float32, another order / {BASE}"),
     _ratio("float32 pairwise:1/no-fma", "float32 sequential/no-fma", 2.5, 1.8),
     _ratio(("bfloat16 sequential", "float16 sequential", "tf32 sequential"), BASE, 1.4, 1.15, name=f"narrow / {BASE}"),
     _ratio("float32 kahan", BASE, 6, 4.5),
     _ratio("float32 neumaier", BASE, 9, 6.5),
     _ratio("float32 dot2", BASE, 10, 7),
     _ratio("bfloat16/bfloat16 sequential", BASE, 10, 6),
-    _ratio("double-double *", "float64 *", 30, 20, name="double-double / float64"),
+    _ratio("double-double sequential", WIDE_BASE, 30, 20),
     Goal("peak memory, batch 1, no trace", "memory", (BASE,), ("",), Limit(700e6), Limit(400e6)),
 )
+
+
+def with_a_goal(chosen: Iterable[Arithmetic]) -> tuple[Arithmetic, ...]:
+    """Those that a goal is about, after the references that they need."""
+    patterns = tuple(pattern for goal in GOALS if goal.kind == "arithmetic" for pattern in goal.numerator)
+    return with_references(arithmetic for arithmetic in chosen if _fits(label(arithmetic), (BASE, *patterns)))
 
 
 def verdicts(rows: Iterable[Row]) -> list[Verdict]:

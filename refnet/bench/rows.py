@@ -45,7 +45,9 @@ class Row:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.unit not in UNITS:
-            raise InputError(f"row of kind {self.kind!r} in {self.unit!r}", expected=f"{', '.join(KINDS)} in s or bytes")
+            raise InputError(
+                f"row of kind {self.kind!r} in {self.unit!r}", expected=f"{', '.join(KINDS)} in s or bytes"
+            )
         if bool(self.values) == bool(self.reason):
             raise InputError(f"row {self.subject} has {len(self.values)} values", expected="values, or else a reason")
         if len(self.other_values) != (len(self.values) if self.other else 0):

@@ -39,6 +39,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                bufsize=0,  # nothing is left to be written to a child that is gone
                 env={**os.environ, **job["environment"], "KERAS_HOME": str(folder)},
                 start_new_session=True,
             )
@@ -61,7 +62,6 @@ class Worker:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
         except BrokenPipeError:
             raise self._died() from None
         return self._answer(self._timeout)

@@ -11,6 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import RefnetError
+from .bench import bench
 from .drift import drift
 from .exits import BAD_INPUT, INTERRUPTED, OK
 from .predict import predict
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(drift)
+app.command()(bench)
 app.add_typer(weights, name="weights")
 
 

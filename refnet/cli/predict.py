@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Images, Quiet, Threads, WeightsSource
-from .screen import output
+from .screen import Stages, output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,10 @@ def predict(
     pictures = image or [bundled_image()]
     x, w = load_images(pictures), load_weights(weights)
     how: dict[str, Any] = {"precision": precision, "order": order, "fma": fma}
-    probabilities = np.asarray(forward(x, w, threads=threads, **how), np.float64)
+    with Stages(quiet=quiet) as stages:
+        stages(precision, "start", 0)
+        result = forward(x, w, threads=threads, **how, progress=lambda node: stages(precision, node.name, 0))
+    probabilities = np.asarray(result, np.float64)
     if json is not None:
         _write(json, pictures, probabilities, {"arithmetic": how, "threads": threads, "weights": w.hash})
     if not quiet:

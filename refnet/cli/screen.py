@@ -30,7 +30,8 @@ class Stages:
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True, disable=quiet)
+        unseen = quiet or not self._console.is_terminal
+        self._progress = Progress(*columns, console=self._console, transient=True, disable=unseen)
         self._task = self._progress.add_task("")
 
     def __enter__(self) -> Self:

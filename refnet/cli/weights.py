@@ -29,9 +29,9 @@ def make(
 ) -> int:
     """Write synthetic weights: the same bits on every machine."""
     from ..weights import load_weights, save_weights
-    from ..weights.containers import container_of
+    from ..weights.containers import check_target
 
-    container_of(target)
+    check_target(target)
     made = load_weights("synthetic", depth=depth, include_top=top, seed=seed)
     save_weights(made, target)
     _say(f"{target}: {_described(made)}", quiet)

@@ -14,6 +14,7 @@ from .ulp import ulp_errors
 
 Array = NDArray[np.floating]
 
+
 @dataclass(frozen=True)
 class Comparison:
     """values y and truth t of one shape; y's type names its format, t is taken as float64.

@@ -16,9 +16,7 @@ Array = NDArray[np.floating]
 DIRECT_SUMS = ("conv2d", "dense")
 
 
-def sum_of_magnitudes(
-    node: Node, x: Array, weights: Mapping[str, Array], threads: int | None = None
-) -> NDArray[np.float64] | None:
+def sum_of_magnitudes(node: Node, x: Array, weights: Mapping[str, Array], threads: int | None = None) -> Array | None:
     """sum |a_k b_k| over the K terms of each output, in the shape of the output; None for other operations.
 
     x: the layer's input, (n, height, width, channels) or (n, channels).  In float64, added in sequence.

@@ -7,13 +7,12 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..atomic import replacing
+from ..atomic import check_writable, replacing
 from ..errors import InputError
 
 INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}
@@ -87,13 +86,7 @@ def check_output(path: Path, suffixes: Iterable[str]) -> None:
         raise InputError(f"{path} has the suffix {path.suffix!r}", expected=" or ".join(suffixes))
     if path.suffix == ".parquet":
         check_parquet(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder", expected="a file name")
-    try:
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}", do="choose another place") from error
+    check_writable(path)
 
 
 def check_parquet(path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any, ClassVar, Protocol
 
 from .. import ops
-from ..arithmetic import Arithmetic, round_to
+from ..arithmetic import Arithmetic, exported, stored
 from ..arithmetic.formats import Array
+from ..graph import Node
 from .fusion import Step
 
 Pair = tuple[int, int]
@@ -34,8 +33,12 @@ class Engine(Protocol):
 
 
 class FusingEngine:
-    """The base of engines that can compute a convolution together with what follows it, to the same bits."""
+    """The base of engines that can compute several layers in one step.
 
+    whole_runs: whether that pays for every run of layers, or is there for folded batch normalisation only.
+    """
+
+    whole_runs: ClassVar[bool] = False
     arithmetic: Arithmetic
 
     def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
@@ -44,7 +47,7 @@ class FusingEngine:
 
 
 @dataclass(frozen=True)
-class SpecEngine:
+class SpecEngine(FusingEngine):
     """`ops`, the NumPy definition, with its arithmetic bound: every format and order, nothing fast."""
 
     arithmetic: Arithmetic
@@ -52,7 +55,7 @@ class SpecEngine:
     def storage(self, x: Array) -> Array:
         """Round to storage what enters the network or comes from a layer of another format."""
         own = self.arithmetic.storage
-        return x if own.is_working and x.dtype == own.working else round_to(x, own)
+        return x if own.is_working and getattr(x, "dtype", None) == own.working else stored(x, own)
 
     def pad(self, x: Array, padding: Padding) -> Array:
         return ops.pad(x, padding)
@@ -62,7 +65,7 @@ class SpecEngine:
         return ops.conv2d(x, kernel, bias, strides=strides, padding=padding, arithmetic=self.arithmetic)
 
     def batch_norm(self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float) -> Array:
-        vectors = (round_to(vector, self.arithmetic.parameters) for vector in (gamma, beta, mean, variance))
+        vectors = (stored(vector, self.arithmetic.parameters) for vector in (gamma, beta, mean, variance))
         return ops.batch_norm(x, *vectors, epsilon=epsilon, arithmetic=self.arithmetic)
 
     def relu(self, x: Array) -> Array:
@@ -83,6 +86,26 @@ class SpecEngine:
     def softmax(self, x: Array) -> Array:
         return ops.softmax(x, arithmetic=self.arithmetic)
 
+    def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
+        """A convolution with the batch normalisation that is folded into it."""
+        settings: Mapping[str, Any] = step.main.settings
+        kernel, bias = self.folded(step, weights)
+        return self.conv2d(inputs[0], kernel, bias, strides=settings["strides"], padding=settings["padding"])
+
+    def folded(self, step: Step, weights: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The kernel and the bias of a convolution that does its batch normalisation too."""
+        kernel, *bias = (self.storage(weights[f"{step.main.name}/{key}"]) for key in step.main.weights)
+        norm = step.node("batch_norm")
+        assert norm is not None
+        vectors = self.norm_vectors(norm, weights)
+        return ops.folded_kernel(kernel, bias[0] if bias else None, *vectors, arithmetic=self.arithmetic)
+
+    def norm_vectors(self, norm: Node, weights: Mapping[str, Any]) -> tuple[Any, ...]:
+        """ops.norm_vectors of a layer."""
+        own = (stored(weights[f"{norm.name}/{key}"], self.arithmetic.parameters) for key in norm.weights)
+        epsilon: Any = norm.settings["epsilon"]
+        return ops.norm_vectors(*own, epsilon=epsilon, arithmetic=self.arithmetic)
+
     def export(self, x: Array) -> Array:
         """The type in which users get this precision."""
-        return np.asarray(x, self.arithmetic.storage.result)
+        return exported(x, self.arithmetic.storage)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import ops
-from ..arithmetic import Arithmetic, round_to
+from ..arithmetic import Arithmetic, planewise
 from ..arithmetic.formats import Array
-from ..graph import Node
 from ..kernels import pooling
-from ..kernels.convolution import NO_PADDING, Epilogue, convolve, pack_kernel
-from .engine import FusingEngine, Padding, Pair, SpecEngine
+from ..kernels.convolution import NO_PADDING, Epilogue, PackedKernel, convolve, pack_kernel
+from .engine import Padding, Pair, SpecEngine
 from .fusion import Step
 
 Kept = MutableMapping[str, tuple[Arithmetic, Any]]
 
 
 @dataclass(frozen=True)
-class KernelEngine(SpecEngine, FusingEngine):
-    """layer: the one it computes.  threads: how many it may use.  kept: by layer, what was last prepared for it."""
+class KernelEngine(SpecEngine):
+    """layer: the one it computes.  threads: how many it may use.  kept: what was last prepared, by what it is."""
 
+    whole_runs: ClassVar[bool] = True
     layer: str = ""
     threads: int = 1
     kept: Kept = field(default_factory=dict)
@@ -32,10 +32,9 @@ class KernelEngine(SpecEngine, FusingEngine):
         return self._convolve(x, kernel, bias, strides=strides, padding=padding)
 
     def dense(self, x: Array, kernel: Array, bias: Array) -> Array:
-        images, terms = x.shape
-        pixels = x.reshape(images, 1, 1, terms)
+        pixels = planewise(lambda plane: plane[:, None, None, :], x)
         y = self._convolve(pixels, kernel[None, None], bias, strides=(1, 1), padding=NO_PADDING)
-        return y.reshape(images, -1)
+        return planewise(lambda plane: plane[:, 0, 0, :], y)
 
     def max_pool(self, x: Array, *, size: Pair, strides: Pair) -> Array:
         return pooling.max_pool(x, size=size, strides=strides, threads=self.threads)
@@ -49,32 +48,37 @@ class KernelEngine(SpecEngine, FusingEngine):
     def fused(self, step: Step, weights: Mapping[str, Array], *inputs: Array) -> Array:
         """A convolution and what follows it, in one pass over the outputs."""
         settings: Mapping[str, Any] = step.main.settings
-        kernel, *bias = (weights[f"{step.main.name}/{key}"] for key in step.main.weights)
         pad, norm = step.node("pad"), step.node("batch_norm")
         paddings = [node.settings["padding"] for node in (step.main, pad) if node]
+        folds = norm is not None and self.arithmetic.batch_norm == "folded"
+        applied = None if folds else norm
         epilogue = Epilogue(
-            norm=self.arithmetic.batch_norm if norm else "none",
-            vectors=self._prepared(norm.name, lambda: self._norm_vectors(norm, weights)) if norm else (),
+            norm=self.arithmetic.batch_norm if applied else "none",
+            vectors=self._prepared(applied.name, lambda: self.norm_vectors(applied, weights)) if applied else (),
             shortcut=inputs[1] if step.node("add") else None,
             relu=step.node("relu") is not None,
         )
         how = {"strides": settings["strides"], "padding": _together(paddings), "epilogue": epilogue}
+        if folds:
+            packed, offset = self._prepared(f"{self.layer} folded", lambda: self._packed(*self.folded(step, weights)))
+            return self._run(inputs[0], packed, offset, **how)
+        kernel, *bias = (weights[f"{step.main.name}/{key}"] for key in step.main.weights)
         return self._convolve(inputs[0], kernel, bias[0] if bias else None, **how)
 
-    def _norm_vectors(self, norm: Node, weights: Mapping[str, Array]) -> tuple[Array, ...]:
-        own = (round_to(weights[f"{norm.name}/{key}"], self.arithmetic.parameters) for key in norm.weights)
-        return ops.norm_vectors(*own, epsilon=norm.settings["epsilon"], arithmetic=self.arithmetic)
+    def _convolve(self, x: Array, kernel: Array, bias: Array | None, **how: Any) -> Any:
+        return self._run(x, *self._prepared(self.layer, lambda: self._packed(kernel, bias)), **how)
 
-    def _convolve(self, x: Array, kernel: Array, bias: Array | None, **how: Any) -> Array:
-        packed = self._prepared(self.layer, lambda: pack_kernel(self.storage(kernel), self.arithmetic))
-        bias = None if bias is None else self.storage(bias)
+    def _run(self, x: Any, packed: PackedKernel, bias: Any, **how: Any) -> Any:
         return convolve(x, packed, bias, arithmetic=self.arithmetic, threads=self.threads, **how)
 
-    def _prepared(self, layer: str, prepare: Callable[[], Any]) -> Any:
-        """What a layer's weights become in this arithmetic; only the last one's is kept."""
-        if layer not in self.kept or self.kept[layer][0] != self.arithmetic:
-            self.kept[layer] = self.arithmetic, prepare()
-        return self.kept[layer][1]
+    def _packed(self, kernel: Any, bias: Any) -> tuple[PackedKernel, Any]:
+        return pack_kernel(self.storage(kernel), self.arithmetic), None if bias is None else self.storage(bias)
+
+    def _prepared(self, what: str, prepare: Callable[[], Any]) -> Any:
+        """What weights become in this arithmetic; only that of the last one is kept."""
+        if what not in self.kept or self.kept[what][0] != self.arithmetic:
+            self.kept[what] = self.arithmetic, prepare()
+        return self.kept[what][1]
 
 
 def _together(paddings: list[Any]) -> Padding:

@@ -65,7 +65,8 @@ class MultiprecisionEngine:
     def dense(self, x: Scaled, kernel: Array, bias: Array | None) -> Scaled:
         """RN(x kernel + bias), kernel and bias RN: (n, K), (K, N), (N,) -> (n, N)."""
         columns = self.storage(kernel)
-        products = Scaled(x.integers @ columns.integers, x.exponent + columns.exponent)
+        rows = [row @ columns.integers for row in x.integers]  # one by one: an interrupt can come between
+        products = Scaled(np.array(rows, object), x.exponent + columns.exponent)
         return self._rn(products) if bias is None else self.add(products, self.storage(bias))
 
     def batch_norm(

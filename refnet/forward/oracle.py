@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -40,6 +41,7 @@ def predict(
     fma: bool | PerLayer | None = None,
     bias: str | PerLayer = "last",
     batch_norm: str | PerLayer = "centred",
+    shift: str | PerLayer = "rounded",
     threads: int | None = None,
     classifier_activation: str | None = "softmax",
     engine: str = "kernels",
@@ -48,8 +50,8 @@ def predict(
     """What Keras's ResNet `predict` gives, computed in the arithmetic that is asked for.
 
     x: (n, height, width, 3), preprocessed pictures (load_image).  weights: load_weights' value.
-    precision, accumulate, order, fma, bias, batch_norm: the fields of Arithmetic, which explains them; each may be a
-    mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match counts.
+    precision, accumulate, order, fma, bias, batch_norm, shift: the fields of Arithmetic, which explains them; each may
+    be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match counts.
     precision="mpN": N decimal digits, slow; the order is exact and the other fields must be left alone.
     threads: default, the cores that this process may use; the bits never depend on it.
     classifier_activation: "softmax", or None for logits.  engine: "kernels", or "spec" for the NumPy definition,
@@ -58,7 +60,7 @@ def predict(
     Returns (n, classes) in the precision's result type (float32 for float32, bfloat16 and tf32; mpmath.mpf objects for
     mpN), or (n, height, width, channels) for weights without top. Raises InputError for bad input.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift)
     run = _Run(x, weights, settings, threads, classifier_activation, engine)
     return run.export(run.graph.output, run.walk(None, progress))
 
@@ -73,13 +75,14 @@ def activations(
     fma: bool | PerLayer | None = None,
     bias: str | PerLayer = "last",
     batch_norm: str | PerLayer = "centred",
+    shift: str | PerLayer = "rounded",
     threads: int | None = None,
     classifier_activation: str | None = None,
     engine: str = "kernels",
     progress: Progress | None = None,
 ) -> Trace:
     """The Trace of every layer, keywords as in `predict`; `predictions` are the logits unless softmax is asked for."""
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift)
     run = _Run(x, weights, settings, threads, classifier_activation, engine)
     seen: dict[str, np.ndarray] = {}
 
@@ -91,7 +94,7 @@ def activations(
 
 
 def _settings(*values: Any) -> dict[str, Any]:
-    return dict(zip(("precision", "accumulate", "order", "fma", "bias", "batch_norm"), values, strict=True))
+    return dict(zip((field.name for field in fields(Arithmetic)), values, strict=True))
 
 
 class _Run:
@@ -116,6 +119,7 @@ class _Run:
         self.settings, self.engine = settings, engine
         self.softmax = activation == "softmax" and self.graph.output.operation == "dense"
         self.threads = usable_threads(threads)
+        self.folded: frozenset[str] = frozenset()
         self.engines = self._engines()
 
     def _engines(self) -> Mapping[str, Engine]:
@@ -124,9 +128,10 @@ class _Run:
             return dict.fromkeys(self.graph.names, MultiprecisionEngine(digits))
         planned = plan(self.graph.names, self.settings)
         _check_orders(self.graph, planned, self.softmax)
+        self.folded = _folded(self.graph, planned)
         if self.engine == "kernels":
             kept = _kept.setdefault(self.weights, {})
-            return {name: KernelEngine(planned[name], name, self.threads, kept) for name in self.graph.names}
+            return {name: _engine(planned[name], name, self.threads, kept) for name in self.graph.names}
         return {name: SpecEngine(planned[name]) for name in self.graph.names}
 
     def walk(self, probe: Probe | None, progress: Progress | None) -> Any:
@@ -138,7 +143,13 @@ class _Run:
                 probe(node, activation)
 
         last = walk(
-            self.graph, self.weights, self.engines, self.x, probe=before_softmax if probe else None, progress=progress
+            self.graph,
+            self.weights,
+            self.engines,
+            self.x,
+            folded=self.folded,
+            probe=before_softmax if probe else None,
+            progress=progress,
         )
         if self.softmax:
             last = engine.softmax(last)
@@ -162,6 +173,13 @@ class _Run:
         )
 
 
+def _engine(arithmetic: Arithmetic, layer: str, threads: int, kept: Kept) -> Engine:
+    """Kernels where the order has one, else the definition: slow, with the same meaning."""
+    if arithmetic.summation.tiled:
+        return KernelEngine(arithmetic, layer, threads, kept)
+    return SpecEngine(arithmetic)
+
+
 def _checked_pictures(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim != 4 or x.shape[-1] != 3 or not len(x):
@@ -180,8 +198,8 @@ def _digits(settings: Mapping[str, Any]) -> int | None:
         return None
     if isinstance(precision, Mapping):
         raise InputError("mpN in a precision by layer", expected="precision='mpN' for the whole network")
-    defaults = {"accumulate": None, "order": "sequential", "fma": None, "bias": "last", "batch_norm": "centred"}
-    changed = [f"{name}={settings[name]!r}" for name, value in defaults.items() if settings[name] != value]
+    own = {field.name: field.default for field in fields(Arithmetic) if field.name != "precision"}
+    changed = [f"{name}={settings[name]!r}" for name, value in own.items() if settings[name] != value]
     if changed:
         raise InputError(f"precision={precision!r} with {', '.join(changed)}", do="leave them out: mpN sums exactly")
     return digits[0]
@@ -195,6 +213,21 @@ def _check_orders(graph: Graph, planned: Mapping[str, Arithmetic], softmax: bool
                 schedule_of(planned[node.name].summation, terms)
             except InputError as error:
                 raise InputError(f"layer {node.name}{what}: {error.found}", expected=error.expected) from error
+
+
+def _folded(graph: Graph, planned: Mapping[str, Arithmetic]) -> frozenset[str]:
+    """The batch normalisations that are folded, or InputError where one and its convolution do not compute alike."""
+    names = []
+    for node in graph.nodes:
+        if node.operation == "batch_norm" and planned[node.name].batch_norm == "folded":
+            if planned[node.name] != planned[node.inputs[0]]:
+                raise InputError(
+                    f"layer {node.name} is folded into {node.inputs[0]}, which computes otherwise",
+                    expected="the same arithmetic for both",
+                    do=f"give both the same values, with a pattern such as {node.name.removesuffix('bn')}*",
+                )
+            names.append(node.name)
+    return frozenset(names)
 
 
 def _sums_of(graph: Graph, node: Node, softmax: bool) -> list[tuple[str, int]]:

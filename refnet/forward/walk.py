@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from ..graph import Graph, Node
 from .engine import Engine, FusingEngine
 from .fusion import fused_steps, single_steps
 
+ELEMENTWISE = attrgetter("precision", "accumulate", "batch_norm", "shift")  # what layers without sums depend on
 Probe = Callable[[Node, Any], None]
 
 
@@ -19,25 +21,25 @@ def walk(
     engines: Mapping[str, Engine],
     x: Any,
     *,
+    folded: frozenset[str] = frozenset(),
     probe: Probe | None = None,
     progress: Callable[[Node], None] | None = None,
 ) -> Any:
     """The output of the last layer.
 
-    engines: by layer name.  probe: called with each layer's node and activation, in the graph's order; the operations
-    never know. Without one, engines that can compute a convolution and what follows it in one step.
+    engines: by layer name.  folded: batch normalisations that go into the convolution before them; that layer's own
+    activation stays the plain convolution.  probe: called with each layer's node and activation, in the graph's order;
+    the operations never know. Without one, engines that can compute a convolution and what follows it in one step.
     """
-    if probe is None and all(isinstance(engine, FusingEngine) for engine in engines.values()):
-        steps = fused_steps(graph, _apart(graph, engines))
-    else:
-        steps = single_steps(graph)
+    whole_runs = probe is None and all(isinstance(e, FusingEngine) and e.whole_runs for e in engines.values())
+    steps = fused_steps(graph, _apart(graph, engines)) if whole_runs else single_steps(graph, folded)
     readers = Counter(name for step in steps for name in step.inputs)
     live: dict[str, Any] = {}
     for step in steps:
         node, engine = step.nodes[-1], engines[step.main.name]
         if progress:
             progress(node)
-        inputs = [engine.storage(live[name]) for name in step.inputs] or [engine.storage(x)]
+        inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(x)]
         if len(step.nodes) > 1 and isinstance(engine, FusingEngine):
             live[node.name] = engine.fused(step, weights, *inputs)
         else:
@@ -51,14 +53,20 @@ def walk(
     return live[graph.output.name]
 
 
-def _apart(graph: Graph, engines: Mapping[str, Any]) -> frozenset[str]:
-    """Layers that compute in another arithmetic than what they read."""
-    return frozenset(
-        node.name
-        for node in graph.nodes
-        for name in node.inputs
-        if engines[node.name].arithmetic != engines[name].arithmetic
+def _entering(engine: Engine, producer: Engine, activation: Any) -> Any:
+    """An activation as an engine reads it: rounded to its storage, unless it was made in the same arithmetic."""
+    alike = engine is producer or (
+        isinstance(engine, FusingEngine)
+        and isinstance(producer, FusingEngine)
+        and engine.arithmetic == producer.arithmetic
     )
+    return activation if alike else engine.storage(activation)
+
+
+def _apart(graph: Graph, engines: Mapping[str, Any]) -> frozenset[str]:
+    """Layers that compute in another arithmetic than what they read, apart from how a convolution orders its sums."""
+    kinds = {name: ELEMENTWISE(engine.arithmetic) for name, engine in engines.items()}
+    return frozenset(node.name for node in graph.nodes for name in node.inputs if kinds[node.name] != kinds[name])
 
 
 def evaluate(node: Node, engine: Engine, weights: Mapping[str, Any], *inputs: Any) -> Any:

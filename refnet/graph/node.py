@@ -41,7 +41,7 @@ class Node:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """Nodes in topological order, the input first and the output last; `variant` is a name in resnet.VARIANTS.
 
@@ -65,6 +65,11 @@ class Graph:
             if node.name == name:
                 return node
         raise InputError(f"{self.name} has no layer {name!r}", expected="a Keras layer name such as conv1_conv")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Graph {self.name} {self.variant}, {len(self.nodes)} layers, {self.input_shape} -> {self.output.shape}>"
+        )
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
 
 from ..errors import InputError
+from .damage import damage_named
 from .hdf5 import open_hdf5
 from .keras_hdf5 import keras_tensors
 from .stored import StoredTensor
@@ -94,12 +95,5 @@ def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-@contextmanager
-def _damage_named(label: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{label} is not a whole archive ({reason})", do="fetch or save it again") from error
+def _damage_named(label: str) -> AbstractContextManager[None]:
+    return damage_named(f"{label} is not a whole archive", DAMAGE)

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import replacing
+from ..atomic import check_writable, replacing
 from ..errors import InputError
 from .archive import open_keras, open_npz, write_npz
 from .hdf5 import open_hdf5
+from .isolated import open_isolated
 from .keras_hdf5 import keras_tensors, write_keras3, write_legacy
 from .safetensors_file import open_safetensors, write_safetensors
 from .stored import StoredTensor
@@ -25,19 +26,23 @@ def open_keras_hdf5(path: Path) -> Iterator[dict[str, StoredTensor]]:
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of file by the end of its name; `write` is None for kinds that are only read."""
+    """A kind of file by the end of its name; `write` is None for kinds that are only read.
+
+    isolated: `open` is called in a child process, which the HDF5 library may crash.
+    """
 
     suffix: str
     meaning: str
     open: Callable[[Path], AbstractContextManager[Mapping[str, StoredTensor]]]
     write: Callable[[Weights, Path], None] | None
+    isolated: bool = False
 
 
 CONTAINERS = (  # a longer suffix stands before one that it ends in
-    Container(".weights.h5", "Keras 3 and tf-keras, save_weights", open_keras_hdf5, write_keras3),
-    Container(".h5", "legacy Keras, keras.applications", open_keras_hdf5, write_legacy),
-    Container(".hdf5", "legacy Keras", open_keras_hdf5, write_legacy),
-    Container(".keras", "Keras 3, model.save", open_keras, None),
+    Container(".weights.h5", "Keras 3 and tf-keras, save_weights", open_keras_hdf5, write_keras3, isolated=True),
+    Container(".h5", "legacy Keras, keras.applications", open_keras_hdf5, write_legacy, isolated=True),
+    Container(".hdf5", "legacy Keras", open_keras_hdf5, write_legacy, isolated=True),
+    Container(".keras", "Keras 3, model.save", open_keras, None, isolated=True),
     Container(".npz", "NumPy, Keras's names", open_npz, write_npz),
     Container(".safetensors", "Keras's names, or torchvision's", open_safetensors, write_safetensors),
 )
@@ -62,17 +67,32 @@ def read_weights(path: Path | str) -> Weights:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {found}", expected="a weight file, 'synthetic' or 'imagenet'")
-    with container.open(path) as tensors:
+    if not container.isolated:
+        return read_here(path)
+    with open_isolated(path) as tensors:
+        return Weights(tensors, source=str(path))
+
+
+def read_here(path: Path) -> Weights:
+    """read_weights for a file that exists, in this process."""
+    with container_of(path).open(path) as tensors:
         return Weights(tensors, source=str(path))
 
 
 def save_weights(weights: Weights, path: Path | str) -> Path:
     """Writes the weights, whole or not at all; the suffix says how. Raises InputError when that cannot be done."""
     path = Path(path)
+    write = check_target(path)
+    with replacing(path) as temporary:
+        write(weights, temporary)
+    return path
+
+
+def check_target(path: Path) -> Callable[[Weights, Path], None]:
+    """What writes files of this name. Raises InputError, before any work is done, if save_weights could not."""
     container = container_of(path)
     if container.write is None:
         kinds = ", ".join(container.suffix for container in CONTAINERS if container.write)
         raise InputError(f"{container.suffix} files can only be read", do=f"save as {kinds}")
-    with replacing(path) as temporary:
-        container.write(weights, temporary)
-    return path
+    check_writable(path)
+    return container.write

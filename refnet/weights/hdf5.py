@@ -7,7 +7,7 @@ and datasets that were never written (they would read as zeros).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from ..errors import InputError
+from .damage import damage_named
 from .stored import StoredTensor
 
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)  # h5py on broken files
@@ -101,13 +102,5 @@ def _read(dataset: h5py.Dataset, label: str) -> np.ndarray[Any, Any]:
         return np.asarray(dataset[()])
 
 
-@contextmanager
-def _damage_named(label: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise InputError(
-            f"{label} is not a whole HDF5 file ({' '.join(str(error).split())})", do="fetch or save it again"
-        ) from error
+def _damage_named(label: str) -> AbstractContextManager[None]:
+    return damage_named(f"{label} is not a whole HDF5 file", DAMAGE)

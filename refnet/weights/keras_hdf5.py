@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from ..graph import Node
-from .hdf5 import child, has, stored_tensor, subgroup, text_attribute, text_attributes
+from .hdf5 import child, has, names_in, stored_tensor, subgroup, text_attribute, text_attributes
 from .layers import StoredLayer, named_tensors
 from .stored import StoredTensor
 from .weights import Weights
@@ -51,12 +51,12 @@ def _by_name(root: h5py.Group, label: str) -> list[StoredLayer]:
 def _by_class(root: h5py.Group, label: str) -> list[StoredLayer]:
     """The layout of Keras 3; the numbers of a class give the order of its layers, wherever they start."""
     layers = []
-    for name in sorted(root, key=_number):
+    for name in sorted(names_in(root, label), key=_number):
         group = subgroup(root, name, label)
         if not has(group, "vars", label):
             continue
         variables = subgroup(group, "vars", label)
-        keys = sorted(variables, key=lambda key: (len(key), key))  # 0, 1, ..., 10
+        keys = sorted(names_in(variables, label), key=lambda key: (len(key), key))  # 0, 1, ..., 10
         tensors = tuple(stored_tensor(child(variables, key, label), label) for key in keys)
         layers.append(StoredLayer(text_attribute(variables, "name", label) or name, (), tensors))
     return [layer for layer in layers if layer.tensors]

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..cache import cache_folder, cached
 from ..errors import InputError
 from ..graph import resnet
-from .containers import container_of, read_weights, save_weights
+from .containers import check_target, read_here, read_weights, save_weights
 from .imagenet import imagenet
 from .safetensors_file import recorded_hash
 from .weights import Weights
@@ -73,7 +73,7 @@ def exchange_file(weights: Weights, cache: Path | None = None) -> Path:
 
 def convert(source: str | Path, target: str | Path, *, cache: Path | None = None) -> Weights:
     """Loads `source` (as load_weights does), saves it as `target` (the suffix says how), and gives what was saved."""
-    container_of(Path(target))
+    check_target(Path(target))
     weights = load_weights(source, cache=cache)
     save_weights(weights, target)
     return weights
@@ -109,7 +109,8 @@ def _sources_hash() -> str:
 
 
 def _read_or_none(path: Path) -> Weights | None:
+    """What refnet itself wrote, so that no other process needs to try it first."""
     try:
-        return read_weights(path)
+        return read_here(path)
     except InputError:
         return None

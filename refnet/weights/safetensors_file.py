@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import InputError
+from .damage import damage_named
 from .stored import StoredTensor
 from .torchvision import from_torchvision, is_torchvision
 from .weights import Weights
 
+DAMAGE = (SafetensorError, OSError, ValueError)
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
 
 
@@ -50,9 +51,5 @@ def _stored(file: Any, name: str, path: Path) -> StoredTensor:
     return StoredTensor(tuple(declared.get_shape()), DTYPES.get(dtype, dtype), read)
 
 
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a whole .safetensors file ({error})", do="fetch or save it again") from error
+def _damage_named(path: Path) -> AbstractContextManager[None]:
+    return damage_named(f"{path} is not a whole .safetensors file", DAMAGE)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .numbers import ZERO, Number, round_to
 from .operations import add, exact_product, exact_sum, fma, multiply, subtract, two_product, two_sum
+from .trees import tree
 
 Terms = Sequence[tuple[Number, Number]]
 Chain = Callable[[Terms, Number], Number]  # the terms in sequence, from a start
@@ -109,6 +110,8 @@ def accumulated(terms: Terms, start: Number, *, format: str, order: str, fused: 
             return lanes(terms, start, int(argument), chain, plus)
         case "pairwise":
             return pairwise(terms, start, int(argument or 1), chain, plus)
+        case "tree":
+            return tree(argument, terms, start, format, fused is not False)
         case "exact":
             return round_to(reduce(exact_sum, (exact_product(a, b) for a, b in terms), start), format)
     raise ValueError(f"no order is called {order!r}")

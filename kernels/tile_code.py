@@ -1,0 +1,259 @@
+"""A register tile as LLVM code, generated from a chain of arithmetic/chains.py run with vectors for numbers.
+
+A schedule drives it at run time, as a table of pieces (pack.pieces_of); what follows the sum is chosen at run time too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..arithmetic import CHAINS
+from ..arithmetic.double_double import DoubleDoubleOps
+from .llvm_ops import LLVMOps, RoundedOps
+from .tile import CHUNK, FRESH, NORMS, ON_TOP, Tile
+from .tile_stack import TileStack
+
+
+class TileCode:
+    """Emits one tile: its state lives in stack slots that LLVM turns into registers."""
+
+    def __init__(self, context: Any, builder: Any, tile: Tile) -> None:
+        element = ir.FloatType() if tile.sums.working is np.float32 else ir.DoubleType()
+        self.builder, self.tile, self.chain = builder, tile, CHAINS[tile.chain]
+        self.element, self.vector = element, ir.VectorType(element, tile.lanes)
+        self.bytes = np.dtype(tile.sums.working).itemsize
+        self.native = LLVMOps(builder, self.vector)
+        pairs = DoubleDoubleOps(self.native)
+        self.elementwise: Any = pairs if tile.sums.planes == 2 else self.native
+        rounded = tile.sums.planes == 1 and not tile.sums.is_working
+        self.ops: Any = RoundedOps(self.native, tile.sums) if rounded else self.elementwise
+        self.index = context.get_value_type(types.intp)
+        self.places = [(row, column) for row in range(tile.rows) for column in range(tile.vectors)]
+        self.state = {place: [self.slots() for _ in range(self.chain.width)] for place in self.places}
+
+    def slots(self) -> list[Any]:
+        """Room for one number a lane: a slot for each plane."""
+        return [cgutils.alloca_once(self.builder, self.vector) for _ in range(self.tile.sums.planes)]
+
+    def get(self, slots: list[Any]) -> Any:
+        planes = tuple(map(self.builder.load, slots))
+        return planes if len(planes) == 2 else planes[0]
+
+    def put(self, number: Any, slots: list[Any]) -> None:
+        for plane, slot in zip(number if isinstance(number, tuple) else (number,), slots, strict=True):
+            self.builder.store(plane, slot)
+
+    def zero(self) -> Any:
+        return self.lifted(self.native.constant(0.0))
+
+    def lifted(self, plane: Any) -> Any:
+        """A number of one plane as one of this tile's sums."""
+        return (plane, self.native.constant(0.0)) if self.tile.sums.planes == 2 else plane
+
+    def number(self, value: int) -> Any:
+        return ir.Constant(self.index, value)
+
+    def pointer(self, address: Any, type_: Any) -> Any:
+        return self.builder.inttoptr(address, type_.as_pointer())
+
+    def vector_at(self, address: Any, offset: Any) -> Any:
+        """The vector `offset` elements behind an address; unaligned."""
+        place = self.builder.gep(self.pointer(address, self.element), [offset])
+        return self.builder.bitcast(place, self.vector.as_pointer())
+
+    def load(self, address: Any, offset: Any, plane: Any = None, planes: int = 1) -> Any:
+        """A number `offset` elements behind an address, its planes `plane` elements apart."""
+        loaded = []
+        for _ in range(planes):
+            loaded.append(self.builder.load(self.vector_at(address, offset), align=self.bytes))
+            offset = offset if plane is None else self.builder.add(offset, plane)
+        return tuple(loaded) if planes == 2 else loaded[0]
+
+    def store(self, number: Any, address: Any, offset: Any, plane: Any, planes: int) -> None:
+        for value in (number if isinstance(number, tuple) else (number,))[:planes]:
+            self.builder.store(value, self.vector_at(address, offset), align=self.bytes)
+            offset = self.builder.add(offset, plane)
+
+    def integer_at(self, address: Any, offset: Any) -> Any:
+        return self.builder.load(self.builder.gep(self.pointer(address, self.index), [offset]))
+
+    def variable(self, value: Any) -> Any:
+        slot = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, slot)
+        return slot
+
+    def increase(self, slot: Any, by: Any) -> None:
+        self.builder.store(self.builder.add(self.builder.load(slot), by), slot)
+
+    @contextmanager
+    def loop(self, count: Any) -> Iterator[Any]:
+        with cgutils.for_range(self.builder, count, intp=self.index) as around:
+            yield around.index
+
+    @contextmanager
+    def given(self, integer: Any) -> Iterator[None]:
+        """Only if the integer is not zero."""
+        with self.builder.if_then(self.builder.icmp_signed("!=", integer, self.number(0))):
+            yield
+
+    def column(self, column: int) -> Any:
+        return self.number(column * self.tile.lanes)
+
+    # ---- the sum --------------------------------------------------------------------------------------------------
+
+    def run(self, a: Any, b: Any, pieces: Any, count: Any, stack: Any, start: Any, across: Any) -> None:
+        """All pieces of the schedule; the sums are left in the first number of each state."""
+        a, b, first = (self.variable(value) for value in (a, b, start))
+        stack = TileStack(self, stack)
+        line = self.tile.columns * self.tile.storage.planes * self.bytes
+        with self.loop(count) as piece:
+            at = self.builder.mul(piece, self.number(4))
+            starts, length, merges, skip = (
+                self.integer_at(pieces, self.builder.add(at, self.number(field))) for field in range(4)
+            )
+            with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(FRESH))):
+                self.start_chains(self.builder.load(first), across)
+                self.builder.store(self.number(0), first)
+            if self.tile.stacks:
+                with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(ON_TOP))):
+                    stack.take_newest()
+            with self.loop(length) as k:
+                self.step(self.builder.load(a), self.builder.load(b), k)
+            self.increase(a, self.builder.mul(skip, self.number(self.bytes)))
+            self.increase(b, self.builder.mul(length, self.number(line)))
+            with self.builder.if_then(self.builder.icmp_signed(">=", merges, self.number(0))):
+                for state in self.state.values():
+                    self.put(self.chain.value(self.ops, tuple(map(self.get, state))), state[0])
+                if self.tile.stacks:
+                    stack.add_newest(merges)
+        if self.tile.stacks:
+            stack.take_newest()
+
+    def start_chains(self, start: Any, across: Any) -> None:
+        """Zero, or for the very first chain the bias where it comes first."""
+        for state in self.state.values():
+            for slots in state:
+                self.put(self.zero(), slots)
+        with self.given(start):
+            for row, column in self.places:
+                bias = self.load(start, self.column(column), across, self.tile.sums.planes)
+                self.put(bias, self.state[row, column][0])
+
+    def step(self, a: Any, b: Any, k: Any) -> None:
+        """One more term for every output; one left operand is splat at a time, or the accumulators would spill."""
+        planes, columns = self.tile.storage.planes, self.tile.columns
+        line = self.builder.mul(k, self.number(columns * planes))
+        right = [
+            self.load(b, self.builder.add(line, self.column(column)), self.number(columns), planes)
+            for column in range(self.tile.vectors)
+        ]
+        for row in range(self.tile.rows):
+            left = tuple(
+                self.splat_at(a, self.builder.add(k, self.number(CHUNK * (row * planes + p)))) for p in range(planes)
+            )
+            for column in range(self.tile.vectors):
+                state = self.state[row, column]
+                numbers = tuple(map(self.get, state))
+                grown = self.chain.step(self.ops, numbers, left if planes == 2 else left[0], right[column])
+                for slots, number in zip(state, grown, strict=True):
+                    self.put(number, slots)
+
+    def splat_at(self, address: Any, offset: Any) -> Any:
+        place = self.builder.gep(self.pointer(address, self.element), [offset])
+        return self.native.splat(self.builder.load(place, align=self.bytes))
+
+    # ---- what follows the sum: each layer's output is rounded to storage -------------------------------------------
+
+    def change(self, operation: Callable[..., Any], across: Any = None, vectors: tuple[Any, ...] = ()) -> None:
+        """value = operation(value, vectors of its columns) for every output."""
+        for column in range(self.tile.vectors):
+            loaded = [self.load(vector, self.column(column), across, self.tile.sums.planes) for vector in vectors]
+            for row in range(self.tile.rows):
+                slots = self.state[row, column][0]
+                self.put(operation(self.get(slots), *loaded), slots)
+
+    def stored(self, x: Any) -> Any:
+        """x rounded once to storage, still a number of this tile's sums."""
+        if self.tile.sums.planes == 1:
+            return self.native.round_to(x, self.tile.storage)
+        return x if self.tile.storage.planes == 2 else self.lifted(self.native.narrowed(x, self.tile.storage))
+
+    def add_bias(self, bias: Any, across: Any) -> None:
+        with self.given(bias):
+            self.change(self.ops.add, across, (bias,))
+        if self.tile.storage.name != self.tile.sums.name:
+            self.change(self.stored)
+
+    def normalise(self, form: Any, across: Any, vectors: tuple[Any, Any, Any]) -> None:
+        """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t)."""
+        ops, stored = self.elementwise, self.stored
+        forms: dict[str, tuple[Callable[..., Any], int]] = {
+            "centred": (lambda x, mean, s, beta: stored(ops.add(ops.mul(ops.sub(x, mean), s), beta)), 3),
+            "shifted": (lambda x, s, t: stored(ops.add(ops.mul(x, s), t)), 2),
+        }
+        if self.tile.sums.planes == 1:
+            forms["shifted-fma"] = (lambda x, s, t: stored(ops.fma(x, s, t)), 2)
+        for name, (operation, count) in forms.items():
+            with self.builder.if_then(self.builder.icmp_signed("==", form, self.number(NORMS.index(name)))):
+                self.change(operation, across, vectors[:count])
+
+    def add_shortcut(self, shortcut: Any, stride: Any, plane: Any) -> None:
+        with self.given(shortcut):
+            for slots, offset in self.outputs(stride):
+                other = self.load(shortcut, offset, plane, self.tile.storage.planes)
+                other = other if isinstance(other, tuple) else self.lifted(other)
+                self.put(self.stored(self.elementwise.add(other, self.get(slots))), slots)
+
+    def rectify(self, relu: Any) -> None:
+        with self.given(relu):
+            self.change(self.native.relu)
+
+    def write(self, c: Any, stride: Any, plane: Any) -> None:
+        for slots, offset in self.outputs(stride):
+            self.store(self.get(slots), c, offset, plane, self.tile.storage.planes)
+
+    def outputs(self, stride: Any) -> Iterator[tuple[list[Any], Any]]:
+        for row, column in self.places:
+            offset = self.builder.add(self.builder.mul(stride, self.number(row)), self.column(column))
+            yield self.state[row, column][0], offset
+
+
+@intrinsic(prefer_literal=True)
+def _run_tile(
+    typing: Any, code: Any, a: Any, b: Any, pieces: Any, count: Any, stack: Any, c: Any, stride: Any, plane: Any,
+    across: Any, start: Any, bias: Any, form: Any, first: Any, second: Any, third: Any, shortcut: Any, relu: Any,
+) -> Any:  # fmt: skip
+    """One tile of c = epilogue(sum). Addresses and integers; `code` is a literal, Tile.code.
+
+    a: packed rows.  b: packed columns.  pieces: `count` rows of four integers (pieces_of).  stack: room for the
+    schedule's depth.  c, shortcut: rows `stride` elements apart, planes `plane`.  start, bias, first, second, third:
+    vectors over columns whose planes are `across` apart.  start, bias, shortcut: 0 where there is none.
+    """
+    if not isinstance(code, types.IntegerLiteral):
+        return None
+    tile = Tile.from_code(code.literal_value)
+    signature = types.void(code, *[types.intp] * 17)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, a, b, pieces, count, stack, c, stride, plane, across, start, bias, form, *vectors, shortcut, relu = arguments
+        emit = TileCode(context, builder, tile)
+        emit.run(a, b, pieces, count, stack, start, across)
+        emit.add_bias(bias, across)
+        emit.normalise(form, across, tuple(vectors))
+        emit.add_shortcut(shortcut, stride, plane)
+        emit.rectify(relu)
+        emit.write(c, stride, plane)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+run_tile: Any = _run_tile

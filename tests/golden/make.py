@@ -1,0 +1,59 @@
+"""The bits of refnet's logits, pinned. `python tests/golden/make.py` writes hashes.json beside this file; with the
+arguments SIZE [CASE ...] it prints that part as JSON instead, which tests use to ask another process.
+
+Write the file again only where a change of bits is meant, and say so in CHANGELOG.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import refnet
+
+FILE = Path(__file__).parent / "hashes.json"
+SIZES = (32, 64, 224)
+CASES: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "float32 without fma": {"fma": False},
+    "float32 bias first, shifted": {"bias": "first", "batch_norm": "shifted"},
+    "float32 shifted-fma": {"batch_norm": "shifted-fma"},
+    "float32 pairwise": {"order": "pairwise:8"},
+    "float32 permuted lanes": {"order": {"conv2_*": "permuted:1", "*": "lanes:8"}},
+    "float32 kahan": {"order": "kahan"},
+    "float32 dot2": {"order": "dot2"},
+    "float64": {"precision": "float64"},
+    "tf32": {"precision": "tf32"},
+    "float16": {"precision": "float16"},
+    "bfloat16": {"precision": "bfloat16"},
+    "bfloat16 in bfloat16": {"precision": "bfloat16", "accumulate": "bfloat16"},
+    "mixed": {"precision": {"conv5_*": "float64", "conv[34]_*": "float16", "*": "float32"}, "order": "blocks:64"},
+}
+
+
+def sha256(y: np.ndarray) -> str:
+    """Of shape, type and bits, whatever the byte order of the machine."""
+    head = f"{y.dtype.name} {y.shape} ".encode()
+    return hashlib.sha256(head + y.astype(y.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def hashes(size: int, cases: tuple[str, ...] = tuple(CASES)) -> dict[str, str]:
+    """Case -> hash of the logits of the bundled picture, `size` pixels wide and high, by the synthetic weights."""
+    weights, x = refnet.load_weights("synthetic"), refnet.load_image(refnet.bundled_image(), size=size)
+    return {case: sha256(refnet.predict(x, weights, classifier_activation=None, **CASES[case])) for case in cases}
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        print(json.dumps(hashes(int(arguments[0]), tuple(arguments[1:]) or tuple(CASES))))
+        return
+    FILE.write_text(json.dumps({str(size): hashes(size) for size in SIZES}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

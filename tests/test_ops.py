@@ -1,0 +1,278 @@
+"""Each operation's definition against the judge, which has the same rules in exact fractions and shares no code."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import judge
+import mpmath
+import numpy as np
+import pytest
+from arithmetics import random_numbers, special_values
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refnet import ops
+from refnet.arithmetic import FORMATS, Arithmetic, round_to
+from refnet.graph import BATCH_NORM_EPSILON
+
+PRECISIONS = tuple(judge.FORMATS)  # double-double has its own tests
+EVERY = pytest.mark.parametrize("precision", PRECISIONS)
+FORMS = ("centred", "shifted", "shifted-fma")
+ORDERS = ("sequential", "reversed", "permuted:3", "blocks:2", "lanes:4", "pairwise:2", "kahan", "neumaier", "dot2")
+EVERY_ORDER = pytest.mark.parametrize("order", ORDERS)
+WIDE = dict.fromkeys(PRECISIONS, "float32") | {"float64": "float64"}  # where layers other than products compute
+few = settings(max_examples=25, deadline=None)
+
+
+def numbers_of(name: str) -> st.SearchStrategy[float]:
+    """Numbers of a format: tame, wild and special ones."""
+    format_ = FORMATS[name]
+    tame = st.floats(-4, 4).map(lambda x: float(round_to(x, format_)))
+    wild = st.floats(allow_nan=False).map(lambda x: float(round_to(x, format_)))
+    return st.one_of(tame, tame, tame, wild, st.sampled_from(special_values(format_)))
+
+
+def array(values: Any, name: str) -> np.ndarray:
+    return np.asarray(values, FORMATS[name].working)
+
+
+def stored(number: judge.Number, precision: str) -> int:
+    """The bits of a judge's number, rounded to storage."""
+    storage = judge.STORAGE[precision]
+    return judge.bits(judge.round_to(number, storage), storage)
+
+
+def bits(x: Any, precision: str) -> Any:
+    """The bits of refnet's numbers as the judge writes them; a list, nested like the array."""
+    read = np.frompyfunc(lambda number: judge.bits(judge.read(number), judge.STORAGE[precision]), 1, 1)
+    return np.asarray(read(np.asarray(x, np.float64))).tolist()
+
+
+# ---- element by element ---------------------------------------------------------------------------------------------
+
+
+@EVERY
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("epsilon", [BATCH_NORM_EPSILON, 1e-5])
+@few
+@given(data=st.data())
+def test_batch_norm(precision: str, form: str, epsilon: float, data: st.DataObject) -> None:
+    storage, wide = judge.STORAGE[precision], WIDE[precision]
+    x = data.draw(numbers_of(storage))
+    gamma, beta, mean = (data.draw(numbers_of(wide)) for _ in range(3))
+    variance = data.draw(numbers_of(wide).map(abs) | st.just(0.0))
+    arithmetic = Arithmetic(precision, batch_norm=form)
+    vectors = [array([vector], wide) for vector in (gamma, beta, mean, variance)]
+    ours = ops.batch_norm(array([[[[x]]]], storage), *vectors, epsilon=epsilon, arithmetic=arithmetic)
+    expected = judge.batch_norm(x, gamma, beta, mean, variance, epsilon=epsilon, format=wide, form=form)
+    assert bits(ours, precision) == [[[[stored(expected, precision)]]]]
+
+
+def test_the_forms_of_batch_norm_are_three() -> None:
+    """Numbers for which every form has other bits: a form taken for another would be seen."""
+    rng = np.random.default_rng(2)
+    x, (gamma, beta, mean, variance) = rng.standard_normal((1, 4, 4, 8)), rng.uniform(0.1, 2, (4, 8))
+    arrays = [array(vector, "float32") for vector in (x, gamma, beta, mean, variance)]
+    results = [
+        ops.batch_norm(*arrays, epsilon=BATCH_NORM_EPSILON, arithmetic=Arithmetic(batch_norm=form)) for form in FORMS
+    ]
+    assert all((a != b).any() for a, b in itertools.combinations(results, 2))
+
+
+def test_epsilon_is_rounded_to_the_arithmetic_once() -> None:
+    zero, one = array([0.0], "float32"), array([1.0], "float32")
+    y = ops.batch_norm(
+        array([[[[1.0]]]], "float32"), one, zero, zero, zero, epsilon=BATCH_NORM_EPSILON, arithmetic=Arithmetic()
+    )
+    assert y.item() == np.float32(1) / np.sqrt(np.float32(1.001e-5))
+
+
+@EVERY
+@few
+@given(data=st.data())
+def test_addition(precision: str, data: st.DataObject) -> None:
+    storage = judge.STORAGE[precision]
+    x, y = data.draw(numbers_of(storage)), data.draw(numbers_of(storage))
+    ours = ops.add(array([x], storage), array([y], storage), arithmetic=Arithmetic(precision))
+    expected = judge.add(judge.read(x), judge.read(y), WIDE[precision])
+    assert bits(ours, precision) == [stored(expected, precision)]
+
+
+@EVERY
+@given(data=st.data())
+def test_relu(precision: str, data: st.DataObject) -> None:
+    storage = judge.STORAGE[precision]
+    x = data.draw(numbers_of(storage))
+    assert bits(ops.relu(array([x], storage)), precision) == [judge.bits(judge.relu(x), storage)]
+
+
+@given(st.lists(numbers_of("float32"), min_size=6, max_size=6))
+def test_max_pool(values: list[float]) -> None:
+    """The judge leaves the sign of a zero open; refnet takes +0 for larger than -0, as IEEE 754-2019's maximum."""
+    y = ops.max_pool(array(values, "float32").reshape(1, 2, 3, 1), size=(2, 3), strides=(1, 1))
+    expected = judge.maximum(values)
+    if expected in (0, judge.NEGATIVE_ZERO):
+        signs = [np.signbit(value) for value in values if value == 0]
+        expected = judge.NEGATIVE_ZERO if all(signs) else Fraction(0)
+    assert bits(y.item(), "float32") == judge.bits(expected, "float32")
+
+
+@pytest.mark.parametrize(("size", "strides"), [((3, 3), (2, 2)), ((1, 2), (3, 1)), ((2, 1), (1, 4))])
+def test_max_pool_takes_its_windows_where_it_should(size: tuple[int, int], strides: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 7, 8, 3)).astype(np.float32)
+    y = ops.max_pool(x, size=size, strides=strides)
+    assert y.shape == (2, (7 - size[0]) // strides[0] + 1, (8 - size[1]) // strides[1] + 1, 3)
+    for n, i, j, c in np.ndindex(y.shape):
+        top, left = i * strides[0], j * strides[1]
+        assert y[n, i, j, c] == max(x[n, top + a, left + b, c] for a in range(size[0]) for b in range(size[1]))
+
+
+def test_pad_is_zeros_around_the_image() -> None:
+    x = np.arange(1, 13, dtype=np.float32).reshape(1, 2, 3, 2)
+    y = ops.pad(x, ((1, 2), (0, 3)))
+    assert y.shape == (1, 5, 6, 2) and (y[:, 1:3, :3] == x).all() and y.sum() == x.sum()
+    assert not np.signbit(y).any()
+
+
+# ---- sums -----------------------------------------------------------------------------------------------------------
+
+
+@EVERY
+@EVERY_ORDER
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_mean_pool(precision: str, order: str, data: st.DataObject) -> None:
+    """The order runs over the pixels row by row; the count is divided by, once."""
+    storage, (height, width) = judge.STORAGE[precision], data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
+    pixels = data.draw(st.lists(numbers_of(storage), min_size=height * width, max_size=height * width))
+    x = array(pixels, storage).reshape(1, height, width, 1)
+    ours = ops.mean_pool(x, arithmetic=Arithmetic(precision, order=order))
+    expected = judge.mean(pixels, format=WIDE[precision], order=order)
+    assert bits(ours, precision) == [[stored(expected, precision)]]
+
+
+def exact_exp(x: judge.Number, format: str) -> judge.Number:
+    """RN(exp(x)) from 400 bits of mpmath: far more than any of these inputs needs to be decided."""
+    if isinstance(x, str):
+        return {judge.NEGATIVE_INF: Fraction(0), judge.NEGATIVE_ZERO: Fraction(1)}.get(x, x)
+    if x < -2000:
+        return Fraction(0)
+    with mpmath.workprec(400):
+        sign, significand, exponent, _ = mpmath.exp(mpmath.mpf(x.numerator) / x.denominator)._mpf_
+    return judge.round_to((-1) ** sign * Fraction(int(significand)) * Fraction(2) ** int(exponent), format)
+
+
+@EVERY
+@EVERY_ORDER
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_softmax(precision: str, order: str, data: st.DataObject) -> None:
+    storage = judge.STORAGE[precision]
+    element = st.floats(-100, 20).map(lambda x: float(round_to(x, FORMATS[storage]))) | numbers_of(storage)
+    values = data.draw(st.lists(element, min_size=1, max_size=5))
+    ours = ops.softmax(array([values], storage), arithmetic=Arithmetic(precision, order=order))
+    expected = judge.softmax(values, format=WIDE[precision], order=order, exp=exact_exp)
+    assert bits(ours, precision) == [[stored(number, precision) for number in expected]]
+
+
+ACCUMULATE = {"float16": ("float16", "float32"), "bfloat16": ("bfloat16", "float64")}
+
+
+@EVERY
+@EVERY_ORDER
+@pytest.mark.parametrize("bias_at", ["first", "last"])
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_dense(precision: str, order: str, bias_at: str, data: st.DataObject) -> None:
+    storage, terms = judge.STORAGE[precision], data.draw(st.integers(1, 9))
+    accumulate = data.draw(st.sampled_from(ACCUMULATE.get(precision, (None,))))
+    fma = None if order in ("kahan", "neumaier", "dot2") else data.draw(st.booleans())
+    draw: Callable[[int], list[float]] = lambda n: data.draw(st.lists(numbers_of(storage), min_size=n, max_size=n))  # noqa: E731
+    x, kernel, bias = draw(terms), [draw(terms) for _ in range(2)], draw(2)
+    ours = ops.dense(
+        array([x], storage),
+        array(kernel, storage).T,
+        array(bias, storage),
+        arithmetic=Arithmetic(precision, accumulate, order, fma, bias=bias_at),
+    )
+    how: dict[str, Any] = {"format": precision, "accumulate": accumulate, "order": order, "fma": fma}
+    expected = [judge.dot(x, kernel[f], bias=bias[f], bias_at=bias_at, **how) for f in range(2)]
+    assert bits(ours, precision) == [[stored(number, precision) for number in expected]]
+
+
+GEOMETRIES = st.fixed_dictionaries(
+    {
+        "images": st.integers(1, 2),
+        "size": st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        "window": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        "strides": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        "padding": st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+        "channels": st.integers(1, 3),
+        "filters": st.integers(1, 2),
+    }
+)
+
+
+def window_terms(x: np.ndarray, i: int, j: int, geometry: dict[str, Any]) -> list[float]:
+    """The terms of output (i, j) of one image in (kh, kw, cin) order: a plain loop, zeros where there is no image."""
+    (top, _), (left, _) = geometry["padding"]
+    terms = []
+    for dh, dw, c in np.ndindex(*geometry["window"], geometry["channels"]):
+        h, w = i * geometry["strides"][0] + dh - top, j * geometry["strides"][1] + dw - left
+        inside = 0 <= h < x.shape[0] and 0 <= w < x.shape[1]
+        terms.append(float(x[h, w, c]) if inside else 0.0)
+    return terms
+
+
+@EVERY
+@pytest.mark.parametrize("order", ["sequential", "reversed", "lanes:4", "pairwise", "kahan"])
+@settings(max_examples=10, deadline=None)
+@given(geometry=GEOMETRIES, seed=st.integers(0, 1000), with_bias=st.booleans())
+def test_conv2d_is_a_plain_loop(
+    precision: str, order: str, geometry: dict[str, Any], seed: int, with_bias: bool
+) -> None:
+    storage, rng = judge.STORAGE[precision], np.random.default_rng(seed)
+    padded = [size + sum(padding) for size, padding in zip(geometry["size"], geometry["padding"], strict=True)]
+    window = geometry["window"] = tuple(map(min, geometry["window"], padded))
+    channels, filters = geometry["channels"], geometry["filters"]
+    x = random_numbers(rng, (geometry["images"], *geometry["size"], channels), FORMATS[storage], 0.02)
+    kernel = random_numbers(rng, (*window, channels, filters), FORMATS[storage], 0.02)
+    bias = random_numbers(rng, (filters,), FORMATS[storage], 0) if with_bias else None
+    arithmetic = Arithmetic(precision, order=order)
+    how = {"strides": geometry["strides"], "padding": geometry["padding"], "arithmetic": arithmetic}
+    y = ops.conv2d(x, kernel, bias, **how)
+    out = [(size - w) // s + 1 for size, w, s in zip(padded, window, geometry["strides"], strict=True)]
+    assert y.shape == (len(x), *out, filters)
+    flat = kernel.reshape(-1, filters)
+    for n, i, j, f in itertools.islice(np.ndindex(y.shape), 12):
+        terms, offset = window_terms(x[n], i, j, geometry), None if bias is None else bias[f]
+        expected = judge.dot(terms, flat[:, f], format=precision, order=order, bias=offset)
+        assert bits(y[n, i, j, f], precision) == stored(expected, precision)
+
+
+def test_padding_is_terms_like_others() -> None:
+    """An infinite weight meets a zero of the padding: the product is NaN, as it is in a backend that really pads."""
+    x, kernel = np.ones((1, 1, 1, 1), np.float32), np.full((2, 1, 1, 1), np.inf, np.float32)
+    y = ops.conv2d(x, kernel, None, strides=(1, 1), padding=((1, 0), (0, 0)), arithmetic=Arithmetic())
+    assert np.isnan(y).all()
+
+
+def test_nothing_that_comes_in_is_changed() -> None:
+    rng = np.random.default_rng(0)
+    x, kernel, vector = (rng.standard_normal(s).astype("f4") for s in ((1, 4, 4, 3), (3, 3, 3, 3), (3,)))
+    before = [array.copy() for array in (x, kernel, vector)]
+    for array in (x, kernel, vector):
+        array.flags.writeable = False
+    for precision, form in itertools.product(PRECISIONS, FORMS):
+        arithmetic = Arithmetic(precision, batch_norm=form)
+        if arithmetic.storage.working is not np.float32:
+            continue
+        ops.conv2d(x, kernel, vector, strides=(1, 1), padding=((1, 1), (1, 1)), arithmetic=arithmetic)
+        ops.batch_norm(x, vector, vector, vector, abs(vector), epsilon=1e-5, arithmetic=arithmetic)
+        ops.mean_pool(x, arithmetic=arithmetic), ops.relu(x), ops.add(x, x, arithmetic=arithmetic)
+        ops.softmax(x[0, 0], arithmetic=arithmetic)
+    assert all((array == copy).all() for array, copy in zip((x, kernel, vector), before, strict=True))
