@@ -25,8 +25,9 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 Share = tuple[int, int, int, int]
 NO_PADDING: Padding = ((0, 0), (0, 0))
-BLOCK_BYTES = 1 << 19  # packed rows of one share, about half of a core's second cache
-SHARES_A_THREAD = 4
+BLOCK_BYTES = 1 << 21  # packed rows of one share: they are read again for every panel, from the outer caches
+SHARES_A_THREAD = 2
+FEW_TILES = 4  # a thread: fewer cannot be shared evenly by rows
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,17 @@ def _plan(
 
 
 def _shares(tiles: int, panels: int, tile_bytes: int, threads: int) -> Iterator[Share]:
-    """(first tile, end, first panel, end) of each share: rows that fit the cache; few rows are shared by columns."""
-    wanted = threads * SHARES_A_THREAD if threads > 1 else 1
-    block = min(max(1, BLOCK_BYTES // tile_bytes), -(-tiles // min(wanted, tiles)))
-    blocks = -(-tiles // block)
-    across = 1 if blocks >= threads else min(panels, -(-wanted // blocks))
+    """(first tile, end, first panel, end) of each share.
+
+    Many tiles are shared by rows, as many of them as the cache holds when they are packed; few by columns, each share
+    packing all rows. The shares are a multiple of the threads, and several for each, since cores are not alike.
+    """
+    blocks = -(-tiles // max(1, BLOCK_BYTES // tile_bytes))
+    across = 1
+    if threads > 1 and tiles < FEW_TILES * threads:
+        across = min(panels, SHARES_A_THREAD * threads)
+    elif threads > 1:
+        blocks = min(tiles, -(-max(blocks, SHARES_A_THREAD * threads) // threads) * threads)
     for i in range(blocks):
         for j in range(across):
             rows = (tiles * i // blocks, tiles * (i + 1) // blocks)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import cache
-from queue import Empty, SimpleQueue
+from itertools import count
 from typing import TypeVar
 
 from ..errors import InputError
+from .team import Team
 
 T = TypeVar("T")
 
@@ -23,30 +23,32 @@ def usable_threads(threads: int | None) -> int:
     return threads
 
 
-def run_all(work: Callable[[T], object], shares: Iterable[T], threads: int) -> None:
-    """work(share) for each share, on up to `threads` threads, this one among them; each takes the next one."""
-    queue: SimpleQueue[T] = SimpleQueue()
-    count = 0
-    for share in shares:
-        queue.put(share)
-        count += 1
+def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> None:
+    """work(share) for each share, on up to `threads` threads, this one among them; each takes the next one.
+
+    Where another Python thread is using the same team, this one does its work alone.
+    """
+    places = count()  # next() of it is one step of the interpreter: no two threads get the same
 
     def take() -> None:
-        while True:
-            try:
-                share = queue.get_nowait()
-            except Empty:
-                return
-            work(share)
+        while (place := next(places)) < len(shares):
+            work(shares[place])
 
-    helpers = [_pool(threads).submit(take) for _ in range(min(threads, count) - 1)]
-    try:
+    helpers = min(threads, len(shares)) - 1
+    team = _team(helpers) if helpers > 0 else None
+    if team is None or not team.lock.acquire(blocking=False):
         take()
+        return
+    try:
+        team.call(take)
     finally:
-        for helper in helpers:
-            helper.result()
+        team.lock.release()
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="refnet")
+def _team(helpers: int) -> Team:
+    return Team(helpers)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_team.cache_clear)  # a forked process has none of its parent's threads

@@ -76,9 +76,10 @@ class KernelEngine(SpecEngine):
 
     def _prepared(self, what: str, prepare: Callable[[], Any]) -> Any:
         """What weights become in this arithmetic; only that of the last one is kept."""
-        if what not in self.kept or self.kept[what][0] != self.arithmetic:
-            self.kept[what] = self.arithmetic, prepare()
-        return self.kept[what][1]
+        kept = self.kept.get(what)  # read once: a pass in another arithmetic may replace it at any time
+        if kept is None or kept[0] != self.arithmetic:
+            kept = self.kept[what] = self.arithmetic, prepare()
+        return kept[1]
 
 
 def _together(paddings: list[Any]) -> Padding:
