@@ -4,7 +4,7 @@
 # make clean    removes all that this file makes, .venv too
 
 PYTHON ?= python3
-VARIANTS ?= tensorflow tf-keras jax torch openvino numpy
+VARIANTS ?= tensorflow tf-keras jax torch openvino openvino-f32 numpy
 DRIFT ?= drift.json
 SELECT ?= -m "not slow"
 

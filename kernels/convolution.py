@@ -70,7 +70,7 @@ PLAIN = Epilogue()
 def pack_kernel(kernel: Any, arithmetic: Arithmetic) -> PackedKernel:
     """A kernel of the storage format, made ready for all convolutions of one order and accumulate format."""
     height, width, channels, filters = shape_of(kernel)
-    matrix = planewise(lambda plane: plane.reshape(-1, filters), operands(kernel, arithmetic.operand))
+    matrix = planewise(lambda plane: plane.reshape(-1, filters), _operands(kernel, arithmetic))
     packed = pack_columns(matrix, arithmetic.summation, tile_for(arithmetic, 1))
     return PackedKernel((height, width, channels, filters), arithmetic.sums.planes, packed)
 
@@ -90,7 +90,7 @@ def convolve(
 
     bias: in the storage format.  The epilogue's vectors are in the elementwise format.
     """
-    source = _flat(operands(x, arithmetic.operand))
+    source = _flat(_operands(x, arithmetic))
     plan = _plan(shape_of(x), kernel.shape, strides, padding, arithmetic, source.dtype.str, threads)
     working = kernel.data.dtype
     y = np.empty((arithmetic.storage.planes, *plan.output), working)
@@ -115,6 +115,11 @@ def convolve(
     run_all(run, plan.shares, threads)
     y = y.astype(arithmetic.storage.working, copy=False)
     return DoubleDouble(*y) if len(y) == 2 else y[0]
+
+
+def _operands(number: Any, arithmetic: Arithmetic) -> Any:
+    """Numbers of the storage format, rounded to the operand format where that is another one."""
+    return number if arithmetic.operand == arithmetic.storage else operands(number, arithmetic.operand)
 
 
 def _flat(number: Any) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,17 @@ from .convolution import NO_PADDING, Padding, Pair, convolve, pack_kernel
 from .threads import usable_threads
 
 
+class Keywords(TypedDict, total=False):
+    """How a product is computed: fields of Arithmetic (bias_at is its `bias`), and the threads."""
+
+    precision: str
+    accumulate: str | None
+    order: str | Order
+    fma: bool | None
+    bias_at: str
+    threads: int | None
+
+
 def conv2d(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -23,20 +34,17 @@ def conv2d(
     *,
     strides: Pair = (1, 1),
     padding: Padding = NO_PADDING,
-    precision: str = "float32",
-    accumulate: str | None = None,
-    order: str | Order = "sequential",
-    fma: bool | None = None,
-    bias_at: str = "last",
-    threads: int | None = None,
+    **how: Unpack[Keywords],
 ) -> Array:
     """ops.conv2d by kernels: (n, h, w, cin), (kh, kw, cin, cout), (cout,) -> (n, oh, ow, cout).
 
     Operands are rounded to the precision's operand format, sums to the accumulate format term by term in the declared
     order, the result once to storage. padding: ((top, bottom), (left, right)) rows and columns of zeros, which are
-    terms like others. Raises InputError for shapes that do not fit and for arithmetic without meaning.
+    terms like others. how: the fields of Keywords. Raises InputError for shapes that do not fit and for arithmetic
+    without meaning.
     """
-    arithmetic = Arithmetic(precision, accumulate, order, fma, bias_at)
+    arithmetic, threads = _arithmetic(how)
+    strides, padding = _integers("strides", strides, (2,)), _integers("padding", padding, (2, 2))
     image, weights = _operand(arithmetic, "x", x, 4), _operand(arithmetic, "kernel", kernel, 4)
     _check_conv2d(image.shape, weights.shape, strides, padding)
     offset = None if bias is None else _operand(arithmetic, "bias", bias, 1)
@@ -54,13 +62,13 @@ def conv2d(
         strides=strides,
         padding=padding,
         arithmetic=arithmetic,
-        threads=usable_threads(threads),
+        threads=threads,
     )
     return exported(y, arithmetic.storage)
 
 
-def matmul(a: ArrayLike, b: ArrayLike, **arithmetic: Any) -> Array:
-    """(M, K) @ (K, N) -> (M, N), each of the outputs summed in the declared order; keywords as in conv2d."""
+def matmul(a: ArrayLike, b: ArrayLike, **how: Unpack[Keywords]) -> Array:
+    """(M, K) @ (K, N) -> (M, N), each of the outputs summed in the declared order; how: the fields of Keywords."""
     left, right = _array(a), _array(b)
     rows, columns = shape_of(left), shape_of(right)
     if len(rows) != 2 or len(columns) != 2 or rows[1] != columns[0]:
@@ -69,26 +77,46 @@ def matmul(a: ArrayLike, b: ArrayLike, **arithmetic: Any) -> Array:
         planewise(lambda plane: plane[:, None, None, :], left),
         planewise(lambda plane: plane[None, None], right),
     )
-    product: Array = planewise(lambda plane: plane[:, 0, 0, :], conv2d(image, kernel, **arithmetic))
+    product: Array = planewise(lambda plane: plane[:, 0, 0, :], conv2d(image, kernel, **_known(how)))
     return product
 
 
-def dot(a: ArrayLike, b: ArrayLike, **arithmetic: Any) -> np.floating:
-    """sum of a[k] b[k] in the declared order: (K,), (K,) -> one number; keywords as in conv2d."""
+def dot(a: ArrayLike, b: ArrayLike, **how: Unpack[Keywords]) -> np.floating:
+    """sum of a[k] b[k] in the declared order: (K,), (K,) -> one number; how: the fields of Keywords."""
     left, right = _array(a), _array(b)
     if len(shape_of(left)) != 1 or shape_of(left) != shape_of(right):
         raise InputError(f"vectors of shapes {shape_of(left)} and {shape_of(right)}", expected="two of the same length")
     row, column = planewise(lambda plane: plane[None, :], left), planewise(lambda plane: plane[:, None], right)
-    result: np.floating = planewise(lambda plane: plane[0, 0], matmul(row, column, **arithmetic))
+    result: np.floating = planewise(lambda plane: plane[0, 0], matmul(row, column, **_known(how)))
     return result
 
 
-def mean_pool(x: ArrayLike, *, threads: int | None = None, **arithmetic: Any) -> Array:
-    """ops.mean_pool by kernels: (n, h, w, c) -> (n, c); precision, accumulate, order and fma as in conv2d."""
-    how = Arithmetic(**arithmetic)
-    image = _operand(how, "x", x, 4)
-    y = pooling.mean_pool(image, arithmetic=how, threads=usable_threads(threads))
-    return exported(y, how.storage)
+def mean_pool(x: ArrayLike, **how: Unpack[Keywords]) -> Array:
+    """ops.mean_pool by kernels: (n, h, w, c) -> (n, c); how: the fields of Keywords, of which bias_at means nothing."""
+    arithmetic, threads = _arithmetic(how)
+    y = pooling.mean_pool(_operand(arithmetic, "x", x, 4), arithmetic=arithmetic, threads=threads)
+    return exported(y, arithmetic.storage)
+
+
+def _known(how: Keywords) -> Keywords:
+    unknown = set(how) - set(Keywords.__annotations__)
+    if unknown:
+        raise InputError(f"keywords {sorted(unknown)}", expected=f"some of {', '.join(Keywords.__annotations__)}")
+    return how
+
+
+def _arithmetic(how: Keywords) -> tuple[Arithmetic, int]:
+    fields: dict[str, Any] = dict(_known(how))
+    threads = usable_threads(fields.pop("threads", None))
+    return Arithmetic(**{"bias" if name == "bias_at" else name: value for name, value in fields.items()}), threads
+
+
+def _integers(name: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """Nested tuples of integers of that shape, or InputError."""
+    array = np.asarray(value, object)
+    if array.shape != shape or not all(isinstance(number, int | np.integer) for number in array.flat):
+        raise InputError(f"{name}={value!r}", expected=f"whole numbers of shape {shape}")
+    return tuple(tuple(map(int, row)) if len(shape) == 2 else int(row) for row in array)
 
 
 def _array(value: Any) -> Any:

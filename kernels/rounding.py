@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ..arithmetic import stored
-from ..arithmetic.formats import Format, round_to
+from ..arithmetic.formats import Array, Format, round_to
 from .jit import compiled, kernel
 
 Integers = NDArray[np.int32]
@@ -25,10 +22,8 @@ def drop_bits(bits: Integers, dropped: int, result: Integers) -> None:
         result[i] = value if (value & np.int32(0x7FFFFFFF)) > np.int32(0x7F800000) else rounded
 
 
-def operands(x: Any, format_: Format) -> Any:
-    """stored(x, format_) for an operand, quickly where the format has float32's exponents."""
-    if format_.planes == 2:
-        return stored(x, format_)
+def operands(x: Array, format_: Format) -> Array:
+    """round_to(x, format_) for an operand, quickly where the format has float32's exponents."""
     if format_.is_working and x.dtype == format_.working:
         return x
     if x.dtype != np.float32 or (format_.emin, format_.emax) != (-126, 127):

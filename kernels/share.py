@@ -58,33 +58,46 @@ def copy_window(
 
 
 @kernel
-def pack_rows(
-    x: Array, shape: Indices, permutation: Indices, in_place: bool, first: int, count: int, lines: int, packed: Array
-) -> None:
-    """Tiles `first` .. `first + count` of the im2col matrix, `lines` to a tile; rows past the end are zeros.
+def copy_permuted(lying: Array, permutation: Indices, packed: Array, row: int, stride: int) -> None:
+    """A packed row's terms, taken along the permutation from where they lie in order."""
+    for chunk in range(0, permutation.size, CHUNK):
+        target = np.uint64(row + chunk // CHUNK * stride)
+        for k in range(np.uint64(min(CHUNK, permutation.size - chunk))):
+            packed[target + k] = lying[permutation[np.uint64(chunk) + k]]
 
-    packed: (tiles, chunks, lines, CHUNK), a line for each plane of a row. The terms of a row are taken along the
-    permutation unless they lie `in_place`.
+
+@kernel
+def pack_rows(
+    x: Array, shape: Indices, permutation: Indices, in_place: bool, first: int, count: int, rows: int, packed: Array
+) -> None:
+    """Tiles `first` .. `first + count` of the im2col matrix, `rows` to a tile; rows past the end are zeros.
+
+    packed: (tiles, chunks, rows, planes, CHUNK). The terms of a row are taken along the permutation unless they lie
+    `in_place`.
     """
     terms = shape[KERNEL_H] * shape[KERNEL_W] * shape[CHANNELS]
-    out_h, out_w = shape[OUT_H], shape[OUT_W]
-    chunks, stride, planes = (terms + CHUNK - 1) // CHUNK, lines * CHUNK, shape[PLANES]
+    chunks, planes = (terms + CHUNK - 1) // CHUNK, shape[PLANES]
+    stride = rows * planes * CHUNK
     lying = np.empty(0 if in_place else terms, packed.dtype)
-    for number in range(count * lines):
-        tile, line = divmod(number, lines)
-        row, plane = (tile * chunks * lines + line) * CHUNK, line % planes
-        image, place = divmod((first * lines + number) // planes, out_h * out_w)
-        if image >= shape[IMAGES]:
-            copy_zeros(terms, packed, row, 0, stride)
-            continue
-        top = place // out_w * shape[STRIDE_H] - shape[TOP]
-        left = place % out_w * shape[STRIDE_W] - shape[LEFT]
-        if in_place:
-            copy_window(x, shape, plane, image, top, left, packed, row, stride)
-        else:
-            copy_window(x, shape, plane, image, top, left, lying, 0, CHUNK)
-            for k in range(np.uint64(terms)):
-                packed[np.uint64(row) + k // CHUNK * np.uint64(stride) + k % CHUNK] = lying[permutation[k]]
+    image, place = divmod(first * rows, shape[OUT_H] * shape[OUT_W])
+    i, j = divmod(place, shape[OUT_W])
+    for tile in range(count):
+        for line in range(rows):  # places are counted on: to divide takes as long as to copy a short window
+            for plane in range(planes):
+                row = tile * chunks * stride + (line * planes + plane) * CHUNK
+                top, left = i * shape[STRIDE_H] - shape[TOP], j * shape[STRIDE_W] - shape[LEFT]
+                if image >= shape[IMAGES]:
+                    copy_zeros(terms, packed, row, 0, stride)
+                elif in_place:
+                    copy_window(x, shape, plane, image, top, left, packed, row, stride)
+                else:
+                    copy_window(x, shape, plane, image, top, left, lying, 0, CHUNK)
+                    copy_permuted(lying, permutation, packed, row, stride)
+            j += 1
+            if j == shape[OUT_W]:
+                i, j = i + 1, 0
+            if i == shape[OUT_H]:
+                image, i = image + 1, 0
 
 
 @kernel
@@ -106,7 +119,7 @@ def convolve_share(
     size = y.itemsize
     planes, outputs, across = shape[PLANES], pixels * filters, packed_b.size // terms // shape[PLANES]
     tile_a, tile_b = chunks * rows * planes * CHUNK * size, terms * planes * columns * size
-    pack_rows(x, shape, permutation, in_place, tile_start, tile_end - tile_start, rows * planes, packed_a)
+    pack_rows(x, shape, permutation, in_place, tile_start, tile_end - tile_start, rows, packed_a)
     for panel in range(panel_start, panel_end):
         column = panel * columns
         used_columns = min(columns, filters - column)

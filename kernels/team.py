@@ -6,6 +6,7 @@ helpers in the same way. Helpers are daemons: they never keep a process alive.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Any
@@ -74,10 +75,11 @@ class Team:
         finally:
             for place in range(len(self._wake)):
                 while not self._spin(self._done, place * STRIDE, int(self._started[0]), SPINS):
-                    pass  # each look lets interrupts in
+                    time.sleep(0)  # a helper may need this core
             self._work = _nothing
-        if self._failures:
-            raise self._failures.pop()
+            failures, self._failures = self._failures, []
+        if failures:
+            raise failures[0]
 
     def _help(self, place: int) -> None:
         turn = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import count
+from threading import Lock
 from typing import TypeVar
 
 from ..errors import InputError
@@ -18,8 +18,8 @@ def usable_threads(threads: int | None) -> int:
     """`threads`, or the number of cores that this process may use."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise InputError(f"threads={threads}", expected="at least 1")
+    if not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads={threads!r}", expected="a whole number of at least 1")
     return threads
 
 
@@ -34,8 +34,7 @@ def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> N
         while (place := next(places)) < len(shares):
             work(shares[place])
 
-    helpers = min(threads, len(shares)) - 1
-    team = _team(helpers) if helpers > 0 else None
+    team = _team(threads) if min(threads, len(shares)) > 1 else None
     if team is None or not team.lock.acquire(blocking=False):
         take()
         return
@@ -45,10 +44,17 @@ def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> N
         team.lock.release()
 
 
-@cache
-def _team(helpers: int) -> Team:
-    return Team(helpers)
+_teams: dict[int, Team] = {}
+_making = Lock()
+
+
+def _team(threads: int) -> Team:
+    """The team of that many threads: made once, kept as long as the process."""
+    with _making:
+        if threads not in _teams:
+            _teams[threads] = Team(threads - 1)
+        return _teams[threads]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_team.cache_clear)  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=_teams.clear)  # a forked process has none of its parent's threads

@@ -5,7 +5,7 @@ A schedule drives it at run time, as a table of pieces (pack.pieces_of); what fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,8 @@ from numba.extending import intrinsic
 from ..arithmetic import CHAINS
 from ..arithmetic.double_double import DoubleDoubleOps
 from .llvm_ops import LLVMOps, RoundedOps
-from .tile import CHUNK, FRESH, NORMS, ON_TOP, Tile
+from .tile import CHUNK, FRESH, ON_TOP, Tile
+from .tile_epilogue import TileEpilogue
 from .tile_stack import TileStack
 
 
@@ -170,61 +171,6 @@ class TileCode:
         place = self.builder.gep(self.pointer(address, self.element), [offset])
         return self.native.splat(self.builder.load(place, align=self.bytes))
 
-    # ---- what follows the sum: each layer's output is rounded to storage -------------------------------------------
-
-    def change(self, operation: Callable[..., Any], across: Any = None, vectors: tuple[Any, ...] = ()) -> None:
-        """value = operation(value, vectors of its columns) for every output."""
-        for column in range(self.tile.vectors):
-            loaded = [self.load(vector, self.column(column), across, self.tile.sums.planes) for vector in vectors]
-            for row in range(self.tile.rows):
-                slots = self.state[row, column][0]
-                self.put(operation(self.get(slots), *loaded), slots)
-
-    def stored(self, x: Any) -> Any:
-        """x rounded once to storage, still a number of this tile's sums."""
-        if self.tile.sums.planes == 1:
-            return self.native.round_to(x, self.tile.storage)
-        return x if self.tile.storage.planes == 2 else self.lifted(self.native.narrowed(x, self.tile.storage))
-
-    def add_bias(self, bias: Any, across: Any) -> None:
-        with self.given(bias):
-            self.change(self.ops.add, across, (bias,))
-        if self.tile.storage.name != self.tile.sums.name:
-            self.change(self.stored)
-
-    def normalise(self, form: Any, across: Any, vectors: tuple[Any, Any, Any]) -> None:
-        """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t)."""
-        ops, stored = self.elementwise, self.stored
-        forms: dict[str, tuple[Callable[..., Any], int]] = {
-            "centred": (lambda x, mean, s, beta: stored(ops.add(ops.mul(ops.sub(x, mean), s), beta)), 3),
-            "shifted": (lambda x, s, t: stored(ops.add(ops.mul(x, s), t)), 2),
-        }
-        if self.tile.sums.planes == 1:
-            forms["shifted-fma"] = (lambda x, s, t: stored(ops.fma(x, s, t)), 2)
-        for name, (operation, count) in forms.items():
-            with self.builder.if_then(self.builder.icmp_signed("==", form, self.number(NORMS.index(name)))):
-                self.change(operation, across, vectors[:count])
-
-    def add_shortcut(self, shortcut: Any, stride: Any, plane: Any) -> None:
-        with self.given(shortcut):
-            for slots, offset in self.outputs(stride):
-                other = self.load(shortcut, offset, plane, self.tile.storage.planes)
-                other = other if isinstance(other, tuple) else self.lifted(other)
-                self.put(self.stored(self.elementwise.add(other, self.get(slots))), slots)
-
-    def rectify(self, relu: Any) -> None:
-        with self.given(relu):
-            self.change(self.native.relu)
-
-    def write(self, c: Any, stride: Any, plane: Any) -> None:
-        for slots, offset in self.outputs(stride):
-            self.store(self.get(slots), c, offset, plane, self.tile.storage.planes)
-
-    def outputs(self, stride: Any) -> Iterator[tuple[list[Any], Any]]:
-        for row, column in self.places:
-            offset = self.builder.add(self.builder.mul(stride, self.number(row)), self.column(column))
-            yield self.state[row, column][0], offset
-
 
 @intrinsic(prefer_literal=True)
 def _run_tile(
@@ -246,11 +192,12 @@ def _run_tile(
         _, a, b, pieces, count, stack, c, stride, plane, across, start, bias, form, *vectors, shortcut, relu = arguments
         emit = TileCode(context, builder, tile)
         emit.run(a, b, pieces, count, stack, start, across)
-        emit.add_bias(bias, across)
-        emit.normalise(form, across, tuple(vectors))
-        emit.add_shortcut(shortcut, stride, plane)
-        emit.rectify(relu)
-        emit.write(c, stride, plane)
+        then = TileEpilogue(emit, across=across, stride=stride, plane=plane)
+        then.add_bias(bias)
+        then.normalise(form, tuple(vectors))
+        then.add_shortcut(shortcut)
+        then.rectify(relu)
+        then.write(c)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this list and the table below together
     from . import arithmetic as arithmetic
     from . import backends as backends
+    from . import bench as bench
     from . import drift as drift
     from . import errors as errors
     from . import forward as forward
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from . import trace as trace
     from . import weights as weights
     from .arithmetic import Arithmetic as Arithmetic
+    from .arithmetic import DoubleDouble as DoubleDouble
+    from .arithmetic import Tree as Tree
     from .drift import Drift as Drift
     from .drift import measure_drift as measure_drift
     from .errors import InputError as InputError
@@ -40,8 +43,9 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
 __version__ = "0.1.0"
 
 _NAMES = {
-    "arithmetic": ("Arithmetic",),
+    "arithmetic": ("Arithmetic", "DoubleDouble", "Tree"),
     "backends": (),
+    "bench": (),
     "drift": ("Drift", "measure_drift"),
     "errors": ("InputError", "RefnetError", "VariantError"),
     "forward": ("activations", "predict"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import platformdirs
@@ -22,34 +23,53 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("refnet", appauthor=False))
 
 
-def cached(folder: Path, name: str, *, read: Callable[[Path], T | None], make: Callable[[Path], object]) -> T:
+def cached(
+    folder: Path,
+    name: str,
+    *,
+    read: Callable[[Path], T | None],
+    make: Callable[[Path], object],
+    otherwise: Path | None = None,
+) -> T:
     """What `read` finds in `folder/name`; if that is not there or None (spoiled), `make` writes it first.
 
-    The file appears whole or not at all. Of each folder the KEPT_FILES files used last are kept. Raises InputError
-    when the folder cannot be made or written, and whatever `make` raises.
+    The file appears whole or not at all. Of each folder the KEPT_FILES files used last are kept. Where the folder
+    cannot be made or written, the file is made in `otherwise`, and so not kept; without one InputError is raised, as
+    is whatever `make` raises.
     """
     path = folder / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"no cache folder can be made at {folder}: {error.strerror}", do="name another") from error
-    value = read(path) if path.is_file() else None
+    value = read(path) if os.path.isfile(path) else None  # which is False, too, for a folder that may not be read
     if value is None:
+        refusal = _refusal(folder)
+        if refusal and otherwise is None:
+            raise InputError(f"no cache folder can be made at {folder}: {refusal}", do="name another")
+        path = otherwise / name if refusal and otherwise else path
         with replacing(path) as temporary:
             make(temporary)
         value = read(path)
     if value is None:
         raise InputError(f"{path} does not hold what was just written there", do="name another cache folder")
-    _touch(path)
-    _remove_oldest(folder, spare=path)
+    if path.parent == folder:
+        _touch(path)
+        _remove_oldest(folder, spare=path)
     return value
+
+
+def _refusal(folder: Path) -> str:
+    """Makes the folder; why it cannot be made or written, "" if it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _touch(path: Path) -> None:
     """Marks the file as used now; a cache that only someone else may write to is still read."""
     try:
         os.utime(path)
-    except PermissionError:
+    except OSError:
         return
 
 
@@ -65,5 +85,5 @@ def _remove_oldest(folder: Path, *, spare: Path) -> None:
     for path in sorted(used, key=used.__getitem__, reverse=True)[KEPT_FILES - 1 :]:
         try:
             path.unlink(missing_ok=True)
-        except PermissionError:
+        except OSError:
             continue

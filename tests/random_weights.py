@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -31,5 +32,5 @@ def random_tensors(
 
 
 @cache
-def random_weights(**options: object) -> Weights:
-    return Weights(random_tensors(**options))
+def random_weights(**options: Any) -> Weights:
+    return Weights(random_tensors(**options), variant=options.get("variant"))

@@ -73,7 +73,7 @@ class Arithmetic:
     def __post_init__(self) -> None:
         if isinstance(self.precision, str) and digits_of(self.precision):
             raise InputError(f"precision={self.precision!r} by kernels", do="mpN is for refnet.predict and activations")
-        _one_of("precision", self.precision, (*PRECISIONS, "mpN (such as mp50)"))
+        _one_of("precision", self.precision, tuple(PRECISIONS), hint=" or mpN (such as mp50)")
         _one_of("fma", self.fma, (None, False, True))
         _one_of("bias", self.bias, BIAS_PLACES)
         _one_of("batch_norm", self.batch_norm, BATCH_NORM_FORMS)
@@ -134,7 +134,7 @@ class Arithmetic:
 
 def digits_of(precision: str) -> int | None:
     """`mp50` -> 50; None for a precision that is not mpN. Raises InputError outside 15 to 10,000 digits."""
-    match = re.fullmatch(r"mp(\d+)", precision)
+    match = re.fullmatch(r"mp(\d{1,9})", precision, re.ASCII)
     if match is None:
         return None
     digits = int(match[1])
@@ -143,6 +143,6 @@ def digits_of(precision: str) -> int | None:
     return digits
 
 
-def _one_of(what: str, value: object, names: tuple[object, ...]) -> None:
+def _one_of(what: str, value: object, names: tuple[object, ...], *, hint: str = "") -> None:
     if value not in names:
-        raise InputError(f"{what}={value!r}", expected=f"one of {', '.join(map(str, names))}")
+        raise InputError(f"{what}={value!r}", expected=f"one of {', '.join(map(str, names))}{hint}")

@@ -11,14 +11,19 @@ from typing import Any, ClassVar, Protocol
 State = tuple[Any, ...]
 
 
-class Ops(Protocol):
+class Adding(Protocol):
+    """What an error-free sum asks for; Python's own `operator` has it for plain arrays."""
+
+    def add(self, a: Any, b: Any, /) -> Any: ...
+    def sub(self, a: Any, b: Any, /) -> Any: ...
+
+
+class Ops(Adding, Protocol):
     """What a chain may ask for; every operation rounds once to the format of `ops`."""
 
-    def add(self, a: Any, b: Any) -> Any: ...
-    def sub(self, a: Any, b: Any) -> Any: ...
-    def mul(self, a: Any, b: Any) -> Any: ...
-    def fma(self, a: Any, b: Any, c: Any) -> Any: ...
-    def neg(self, a: Any) -> Any: ...
+    def mul(self, a: Any, b: Any, /) -> Any: ...
+    def fma(self, a: Any, b: Any, c: Any, /) -> Any: ...
+    def neg(self, a: Any, /) -> Any: ...
 
 
 class Chain(Protocol):
@@ -30,7 +35,7 @@ class Chain(Protocol):
     def value(self, ops: Ops, state: State) -> Any: ...
 
 
-def two_sum(ops: Ops, a: Any, b: Any) -> tuple[Any, Any]:
+def two_sum(ops: Adding, a: Any, b: Any) -> tuple[Any, Any]:
     """a + b = s + e exactly, without branches (Knuth, TAOCP 2, 4.2.2)."""
     s = ops.add(a, b)
     z = ops.sub(s, a)
@@ -44,7 +49,11 @@ def two_product(ops: Ops, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 class Plain:
-    """s = fl(s + fl(a b)).  |error| <= K u sum|a b| to first order (Higham 2002, 3.1)."""
+    """s = fl(s + fl(a b)).
+
+    From +0, |error| <= K u sum|a b| to first order: a product is rounded once and added at most K - 1 times with a
+    rounding, since the first addition, to +0, is exact (Higham 2002, 3.1).
+    """
 
     width: ClassVar[int] = 1
 
@@ -56,7 +65,11 @@ class Plain:
 
 
 class Fused:
-    """s = fma(a, b, s): one rounding a term.  The bound of Plain holds with K for K + 1 (Higham 2002, 3.1)."""
+    """s = fma(a, b, s): one rounding a term.
+
+    From +0, |error| <= K u sum|a b| to first order, as for Plain: the first product meets K roundings in both, each
+    other one here a rounding less (Higham 2002, 3.1).
+    """
 
     width: ClassVar[int] = 1
 

@@ -14,6 +14,7 @@ from mpmath.libmp import from_float, mpf_add, mpf_exp, mpf_sub, to_float
 from numpy.typing import ArrayLike
 
 from .formats import Array, Format, round_to
+from .integers import rounded
 
 FAST_ERROR = 2.0**-45  # relative; every library's float64 exp is within 2^-51, so that this forgives much
 FAST_PRECISION = 24  # up to here the fast approximation leaves about one input in 2^20 undecided
@@ -66,19 +67,8 @@ def _exp_of_number(x: float, format_: Format) -> float:
         _, significand, exponent, bits = mpf_exp(from_float(x), working)
         missing = working - bits  # mpmath drops trailing zeros
         significand, exponent = int(significand) << missing, exponent - missing
-        low = _rounded(significand - (1 << SLACK_BITS), exponent, format_)
-        high = _rounded(significand + (1 << SLACK_BITS), exponent, format_)
+        low = rounded(significand - (1 << SLACK_BITS), exponent, format_)
+        high = rounded(significand + (1 << SLACK_BITS), exponent, format_)
         if low == high:
             return low
         working *= 2
-
-
-def _rounded(significand: int, exponent: int, format_: Format) -> float:
-    """RN(significand * 2^exponent) in `format_`, for a significand that is positive and longer than p bits."""
-    leading = significand.bit_length() - 1 + exponent
-    spacing = max(leading, format_.emin) - format_.precision + 1
-    dropped = spacing - exponent
-    odd = (significand >> dropped) & 1
-    kept = (significand + (1 << (dropped - 1)) - 1 + odd) >> dropped
-    overflows = kept.bit_length() - 1 + spacing > format_.emax
-    return math.inf if overflows else math.ldexp(kept, spacing)

@@ -79,7 +79,8 @@ def round_to(x: ArrayLike, format_: Format) -> Array:
 
     x holds float64 numbers or narrower ones, so this is one rounding. Beyond the largest number by half an ulp and
     more comes infinity; below the smallest normal number the spacing stays 2^(emin - p + 1); the sign of zero stays.
-    Every NaN becomes the same one, which has no bits below the format's.
+    Every NaN becomes the same one, which has no bits below the format's; only where x lies in the format's own type, or
+    in float16, it is copied as it stands.
     """
     if format_.is_working and getattr(x, "dtype", None) in (format_.working, np.float16):
         return np.array(x, format_.working)

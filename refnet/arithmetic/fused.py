@@ -7,24 +7,19 @@ final rounding needs (Boldo and Melquiond, "Emulation of FMA and correctly round
 
 from __future__ import annotations
 
+import operator
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .chains import two_sum
 from .formats import Array, Format, round_to
-
-
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b = s + e exactly (Knuth), for working arrays without overflow."""
-    s = a + b
-    z = s - a
-    return s, (a - (s - z)) + (b - z)
 
 
 def sum_to_odd(a: Array, b: Array) -> Array:
     """float64 sum of a and b, rounded to odd."""
-    s, e = two_sum(a, b)
+    s, e = two_sum(operator, a, b)
     even = (s.view(np.int64) & 1) == 0
     inexact = np.isfinite(s) & (e != 0)
     return np.where(inexact & even, np.nextafter(s, np.copysign(np.inf, e)), s)
@@ -58,13 +53,13 @@ def _within(x: Array, limit: int) -> NDArray[np.bool_]:
 
 def _fma_moderate(a: Array, b: Array, c: Array) -> Array:
     """Boldo and Melquiond, figure 5: the product's two halves and c, summed with one final rounding."""
-    product, low = two_product(a, b)
-    sum_low, rest_low = two_sum(c, low)
-    high, rest_high = two_sum(product, sum_low)
+    product, low = _split_product(a, b)
+    sum_low, rest_low = two_sum(operator, c, low)
+    high, rest_high = two_sum(operator, product, sum_low)
     return high + sum_to_odd(rest_low, rest_high)
 
 
-def two_product(a: Array, b: Array) -> tuple[Array, Array]:
+def _split_product(a: Array, b: Array) -> tuple[Array, Array]:
     """a b = p + e exactly, without fma (Dekker 1971), where nothing over- or underflows."""
     p = a * b
     a_high, a_low = _split(a)

@@ -5,17 +5,14 @@ Every finite operand is an integer times the format's smallest number, so the su
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from .formats import Array, Format, format_named
-
-ROUNDINGS = ("nearest", "zero", "odd")
+from .integers import ROUNDINGS, rounded
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def fused_sum(a: Array, b: Array, start: Array, accumulate: Format, rounding: Ro
     unit = accumulate.emin - accumulate.precision + 1  # every operand is an integer times 2^unit
     left, right, first = _integers(a, unit), _integers(b, unit), _integers(start, unit)
     exact = left.dot(right) + first * (1 << -unit)
-    to_float = np.frompyfunc(partial(_rounded, unit=2 * unit, format_=target, mode=rounding.mode), 1, 1)
+    to_float = np.frompyfunc(lambda number: rounded(number, 2 * unit, target, rounding.mode), 1, 1)
     total = np.asarray(to_float(exact), np.float64)
     with np.errstate(all="ignore"):
         minus = np.signbit(start) & (start == 0)
@@ -85,28 +82,3 @@ def _integers(x: Array, unit: int) -> NDArray[np.object_]:
     move = np.frompyfunc(lambda n, by: n << by if by >= 0 else n >> -by, 2, 1)  # only zeros are shifted out
     integers: NDArray[np.object_] = np.asarray(move(whole, shift), object)
     return integers
-
-
-def _rounded(exact: int, *, unit: int, format_: Format, mode: str) -> float:
-    """exact 2^unit, rounded once."""
-    size, sign = abs(exact), -1.0 if exact < 0 else 1.0
-    spacing = max(size.bit_length() + unit - 1, format_.emin) - format_.precision + 1
-    drop = spacing - unit
-    if drop <= 0:
-        return _finite(size, unit, format_, mode) * sign
-    kept, rest = size >> drop, size & ((1 << drop) - 1)
-    half = 1 << (drop - 1)
-    up = {
-        "nearest": rest > half or (rest == half and kept & 1),
-        "zero": False,
-        "odd": rest and not kept & 1,
-    }[mode]
-    return _finite(kept + bool(up), spacing, format_, mode) * sign
-
-
-def _finite(kept: int, exponent: int, format_: Format, mode: str) -> float:
-    """kept 2^exponent, or what stands for it where that is above the largest number of the format."""
-    if kept.bit_length() + exponent - 1 > format_.emax:
-        return math.inf if mode == "nearest" else format_.largest
-    shorter = max(0, kept.bit_length() - 53)  # only zeros are cut
-    return math.ldexp(kept >> shorter, exponent + shorter)

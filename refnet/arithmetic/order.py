@@ -24,6 +24,13 @@ class Order:
     usage: ClassVar[str]
 
     def schedule(self, terms: int) -> Schedule:
+        """The shape of a sum of so many terms. Raises InputError for none, or a number that does not fit."""
+        if terms < 1:
+            raise InputError(f"order {self} for a sum of {terms} terms", expected="at least 1")
+        return self._arranged(terms)
+
+    def _arranged(self, terms: int) -> Schedule:
+        """`schedule` for 1 term and more."""
         return one_chain(np.arange(terms))
 
     def check(self, accumulate: Format) -> None:

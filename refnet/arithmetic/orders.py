@@ -28,18 +28,21 @@ class Sequential(Order):
 
 @dataclass(frozen=True)
 class Reversed(Order):
-    """k = K - 1 .. 0.  The bound of `sequential`."""
+    """k = K - 1 .. 0.  |error| <= K u sum|a b|, as `sequential` (Higham 2002, 3.1)."""
 
     name: ClassVar[str] = "reversed"
     usage: ClassVar[str] = "reversed"
 
-    def schedule(self, terms: int) -> Schedule:
+    def _arranged(self, terms: int) -> Schedule:
         return one_chain(np.arange(terms)[::-1])
 
 
 @dataclass(frozen=True)
 class Permuted(Order):
-    """Along numpy.random.default_rng(seed).permutation(K).  The bound of `sequential`."""
+    """Along numpy.random.default_rng(seed).permutation(K).
+
+    |error| <= K u sum|a b|, as `sequential` (Higham 2002, 3.1).
+    """
 
     name: ClassVar[str] = "permuted"
     usage: ClassVar[str] = "permuted:SEED"
@@ -48,7 +51,7 @@ class Permuted(Order):
     def __post_init__(self) -> None:
         _at_least(0, (self.seed,), self)
 
-    def schedule(self, terms: int) -> Schedule:
+    def _arranged(self, terms: int) -> Schedule:
         return one_chain(np.random.default_rng(self.seed).permutation(terms))
 
 
@@ -56,7 +59,8 @@ class Permuted(Order):
 class Blocks(Order):
     """Consecutive blocks, each in sequence from +0, their sums added in sequence.
 
-    |error| <= (B + K / B) u sum|a b| for blocks of B (Higham 2002, 3.1; Castaldo, Whaley and Chronopoulos 2008).
+    |error| <= (B + n) u sum|a b| for n blocks of at most B terms (Higham 2002, 3.1; Castaldo, Whaley and
+    Chronopoulos 2008).
     """
 
     name: ClassVar[str] = "blocks"
@@ -66,7 +70,7 @@ class Blocks(Order):
     def __post_init__(self) -> None:
         _at_least(1, self.sizes, self)
 
-    def schedule(self, terms: int) -> Schedule:
+    def _arranged(self, terms: int) -> Schedule:
         sizes = list(self.sizes)
         if len(sizes) == 1:
             sizes = [min(sizes[0], terms - start) for start in range(0, terms, sizes[0])]
@@ -84,7 +88,7 @@ MOST_LANES = 65_536  # each lane is a chain of the schedule, those without terms
 class Lanes(Order):
     """Lane l takes every k with k mod W = l in sequence; then lane l += lane l + W/2, and so on, halving.
 
-    |error| <= (K / W + log2 W) u sum|a b|: how SIMD code adds (Higham 2002, 4.1).
+    |error| <= (ceil(K / W) + log2 W) u sum|a b|: how SIMD code adds (Higham 2002, 4.1).
     """
 
     name: ClassVar[str] = "lanes"
@@ -96,7 +100,7 @@ class Lanes(Order):
         if self.width & (self.width - 1) or self.width > MOST_LANES:
             raise InputError(f"order {self}", expected=f"a power of two up to {MOST_LANES}")
 
-    def schedule(self, terms: int) -> Schedule:
+    def _arranged(self, terms: int) -> Schedule:
         lanes = [np.arange(lane, terms, self.width) for lane in _bit_reversed(self.width)]
         return merged_in_pairs(np.concatenate(lanes), [len(lane) for lane in lanes])
 
@@ -105,7 +109,7 @@ class Lanes(Order):
 class Pairwise(Order):
     """Up to L terms in sequence; more are split after the largest L 2^j below their number, and the halves added.
 
-    |error| <= (L + log2(K / L)) u sum|a b| (Higham 2002, 4.1).
+    |error| <= (L + ceil(log2(K / L))) u sum|a b| for K > L (Higham 2002, 4.1).
     """
 
     name: ClassVar[str] = "pairwise"
@@ -115,7 +119,7 @@ class Pairwise(Order):
     def __post_init__(self) -> None:
         _at_least(1, (self.leaf,), self)
 
-    def schedule(self, terms: int) -> Schedule:
+    def _arranged(self, terms: int) -> Schedule:
         leaves = [min(self.leaf, terms - start) for start in range(0, terms, self.leaf)]
         return merged_in_pairs(np.arange(terms), leaves)
 
@@ -178,7 +182,10 @@ def _parsed(order: str) -> Order:
     return ORDERS[name].read(order)
 
 
-def _at_least(least: int, numbers: tuple[int, ...], order: Order) -> None:
+def _at_least(least: int, numbers: object, order: Order) -> None:
+    """The numbers are a tuple of one int and more, each at least `least`; True and 2.0 have no text."""
+    if not isinstance(numbers, tuple) or not all(type(number) is int for number in numbers):
+        raise InputError(f"order {order!r}", expected="arguments of type int, for blocks a tuple of them")
     if not numbers or min(numbers) < least:
         raise InputError(f"order {order}", expected=f"{order.usage} with numbers of at least {least}")
 

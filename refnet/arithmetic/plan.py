@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 from ..errors import InputError
 from .arithmetic import Arithmetic
@@ -22,31 +23,30 @@ def plan(layers: tuple[str, ...], settings: Mapping[str, object]) -> dict[str, A
                 raise InputError(f"{field} pattern {pattern!r} matches no layer", expected="names such as conv5_*")
     if not any(isinstance(value, Mapping) for value in settings.values()):
         return dict.fromkeys(layers, Arithmetic(**settings))  # type: ignore[arg-type]
-    by_layer = any(isinstance(value, Mapping) for value in settings.values())
-    made: dict[tuple[tuple[str, object], ...], Arithmetic] = {}
+    made: dict[tuple[object, ...], Arithmetic] = {}  # by the pattern that counts for each field
     planned = {}
     for layer in layers:
-        chosen = tuple((field, _value_at(layer, value)) for field, value in settings.items())
-        chosen = tuple((field, value) for field, value in chosen if value is not _UNSET)
-        if chosen not in made:
-            made[chosen] = _made_for(layer, chosen, by_layer)
-        planned[layer] = made[chosen]
+        patterns = tuple(_first_match(layer, value) for value in settings.values())
+        if patterns not in made:
+            made[patterns] = _made_for(layer, settings, patterns)
+        planned[layer] = made[patterns]
     return planned
 
 
-_UNSET = object()
+def _first_match(layer: str, value: object) -> object:
+    """The first pattern that matches the layer's name; None where none does, or the value is one for all."""
+    patterns = value if isinstance(value, Mapping) else ()
+    return next((pattern for pattern in patterns if fnmatchcase(layer, str(pattern))), None)
 
 
-def _made_for(layer: str, chosen: tuple[tuple[str, object], ...], by_layer: bool) -> Arithmetic:
+def _made_for(layer: str, settings: Mapping[str, object], patterns: tuple[object, ...]) -> Arithmetic:
+    chosen: dict[str, Any] = {}
+    for (field, value), pattern in zip(settings.items(), patterns, strict=True):
+        if not isinstance(value, Mapping):
+            chosen[field] = value
+        elif pattern is not None:
+            chosen[field] = value[pattern]
     try:
-        return Arithmetic(**dict(chosen))  # type: ignore[arg-type]
+        return Arithmetic(**chosen)
     except InputError as error:
-        if not by_layer:
-            raise
         raise InputError(f"layer {layer}: {error.found}", expected=error.expected, do=error.do) from error
-
-
-def _value_at(layer: str, value: object) -> object:
-    if not isinstance(value, Mapping):
-        return value
-    return next((value[pattern] for pattern in value if fnmatchcase(layer, str(pattern))), _UNSET)

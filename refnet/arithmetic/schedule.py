@@ -21,7 +21,7 @@ class Schedule:
 
     continues: 1 for a chain that takes the newest value off the stack and goes on from it, 0 for one that starts from
     +0; None stands for zeros.  roundings: for each chain None, or how its terms are summed exactly and rounded once;
-    () stands for all None.
+    () stands for all None. The arrays are read-only: schedules are remembered and shared.
     """
 
     permutation: Indices
@@ -31,6 +31,11 @@ class Schedule:
     roundings: tuple[Rounding | None, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("permutation", "lengths", "merges", "continues"):
+            if (array := getattr(self, name)) is not None:
+                shared = array.view()  # the flag of an array that came in is not ours to change
+                shared.flags.writeable = False
+                object.__setattr__(self, name, shared)
         heights = np.cumsum(self._growth)
         whole = self.lengths.sum() == len(self.permutation) and len(self.lengths) == len(self.merges)
         fits = len(self.roundings) in (0, len(self.lengths)) and not self.pops[0]

@@ -33,7 +33,8 @@ class Tree(Order):
     program: in the order of evaluation, operands before what joins them. A leaf stands for the product a_k b_k; `bias`
     first is the start of the first chain. After construction the program is in its normal form, so that equal trees
     are equal values: ranges as ranges_of makes them, a chain that only goes on from a chain joined with it.
-    |error| <= h u sum|a b| with h additions above the deepest leaf (Higham 2002, 4.2).
+    |error| <= (h + 1) u sum|a b| with h additions above the deepest leaf, those to +0 not counted; the other u is the
+    product's own rounding (Higham 2002, 4.2).
     Raises InputError for what is no tree, and names leaves that are missing or doubled.
     """
 
@@ -69,7 +70,7 @@ class Tree(Order):
             if isinstance(node, Fuse):
                 node.rounding.within(accumulate)
 
-    def schedule(self, terms: int) -> Schedule:
+    def _arranged(self, terms: int) -> Schedule:
         _check_leaves(self.leaves, terms)
         steps: list[list[Any]] = []  # length, merges, continues, rounding
         for node in self.program:

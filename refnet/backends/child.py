@@ -44,6 +44,7 @@ def main(job: Job) -> None:
         model = build(keras, job)
         write_batches(model, images, job["batch_size"], [whole / "logits.npy"])
         report = describe(keras, job, model)
+        del model
         stage("layers")
         write_trace(keras, job, images, whole / "trace", report)
         stage("write")
@@ -188,7 +189,7 @@ def write_batches(model: Any, images: np.ndarray, size: int, files: list[Path]) 
 
 
 def write_trace(keras: Any, job: Job, images: np.ndarray, folder: Path, report: dict[str, Any]) -> None:
-    """Every layer as one `.npy`, and the index that says what they are."""
+    """Every layer as one `.npy`, and the index that says what they are; `report` describes the plain model."""
     model = build(keras, job, every_layer=True)
     names = [node["name"] for node in job["nodes"]]
     files = [folder / f"{place:03d}_{name}.npy" for place, name in enumerate(names)]
@@ -199,7 +200,8 @@ def write_trace(keras: Any, job: Job, images: np.ndarray, folder: Path, report: 
         {"name": name, "file": file.name, **described(array)}
         for name, file, array in zip(names, files, [entry, *outputs], strict=True)
     ]
-    provenance = {**job["provenance"], "variant": job["variant"], "backend": report}
+    backend = {**report, "layered": describe_model(keras, model)}
+    provenance = {**job["provenance"], "variant": job["variant"], "backend": backend}
     index = {"schema": 1, "layers": layers, "provenance": provenance}
     (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
 
@@ -209,19 +211,27 @@ def described(array: np.ndarray) -> dict[str, Any]:
 
 
 def describe(keras: Any, job: Job, model: Any) -> dict[str, Any]:
-    """What really ran: versions, policy, devices, threads, and the hashes of the weights that the model holds."""
-    backend = backend_of(keras)
+    """What really ran: versions and settings of the process, and what describe_model says of the model."""
     return {
         "framework": job["framework"],
-        "backend": backend,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": {name: version for name in PACKAGES if (version := version_of(name))},
-        "environment": dict(job["environment"]),
-        "dtype_policy": job["dtype_policy"],
+        "environment": {name: os.environ.get(name) for name in job["environment"]},
         "data_format": keras.backend.image_data_format(),
         "batch_size": job["batch_size"],
         "seed": job["seed"],
+        **describe_model(keras, model),
+    }
+
+
+def describe_model(keras: Any, model: Any) -> dict[str, Any]:
+    """As the model itself says: backend, policy, devices, threads where they are told, hashes of its weights."""
+    backend = backend_of(keras)
+    policies = {layer.dtype_policy.name for layer in model.layers if layer.weights}
+    return {
+        "backend": backend,
+        "dtype_policy": ", ".join(sorted(policies)),
         **BACKENDS[backend](model),
         "weights": hashes(model),
     }

@@ -1,4 +1,4 @@
-"""What a child left behind: read it, and refuse it unless it is whole, finite and made from the same weights."""
+"""What a child left behind: read it, and refuse it unless it is whole and was made as it was asked for."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ from ..errors import InputError, VariantError
 from ..graph import Graph
 from ..provenance import sha256_of_array
 from ..trace import Trace
+from .variants import Variant
 
 SHOWN = 3  # names in a reason; the rest is counted
 
 
-def read_result(folder: Path, graph: Graph, weights: Mapping[str, np.ndarray], batch: int) -> tuple[Trace, np.ndarray]:
-    """The trace, in the graph's order, and the plain model's logits.
+def read_result(
+    folder: Path,
+    graph: Graph,
+    weights: Mapping[str, np.ndarray],
+    batch: int,
+    variant: Variant,
+    threads: int | None = None,
+) -> tuple[Trace, np.ndarray]:
+    """The trace, in the graph's order, and the plain model's logits; NaN and infinity are results too.
 
-    Raises VariantError, with the reason as text, for layers that are missing or have another shape, for NaN and
-    infinity, and for a backend that held other weights than `weights`.
+    Raises VariantError, with the reason as text, for layers that are missing or have another shape, and where either
+    model was another than asked for: held other weights than `weights`, ran in another backend, dtype policy or
+    inference precision than `variant` says, or on another number of threads.
     """
     try:
         found = Trace.load(folder / "trace")
@@ -33,9 +42,20 @@ def read_result(folder: Path, graph: Graph, weights: Mapping[str, np.ndarray], b
     trace = _complete(found, graph, batch)
     if not isinstance(logits, np.ndarray) or logits.shape != (batch, *graph.output.shape):
         raise VariantError(f"logits have the shape {getattr(logits, 'shape', None)}")
-    _check_finite({**trace, "logits of the plain model": logits})
-    _check_weights(trace.provenance.get("backend"), weights)
+    told = trace.provenance.get("backend")
+    plain = told if isinstance(told, dict) else {}
+    layered = plain.get("layered")
+    for name, model in (("the plain model", plain), ("the model of all layers", layered)):
+        _check_model(name, model if isinstance(model, dict) else {}, weights, variant, threads)
     return trace, logits
+
+
+def nonfinite(trace: Trace, logits: np.ndarray) -> str:
+    """How many numbers are NaN or infinite and where the first are; "" if none."""
+    arrays = {**trace, "logits of the plain model": logits}
+    counts = {name: array.size - int(np.isfinite(array).sum()) for name, array in arrays.items()}
+    first = next((name for name, count in counts.items() if count), None)
+    return f"{sum(counts.values())} numbers are NaN or infinite, first in {first}" if first else ""
 
 
 def reason_of_status(status: int, log: Path) -> str:
@@ -77,22 +97,29 @@ def _complete(found: Trace, graph: Graph, batch: int) -> Trace:
     return Trace({name: found[name] for name in graph.names}, found.provenance)
 
 
-def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-    for name, array in arrays.items():
-        bad = array.size - int(np.isfinite(array).sum())
-        if bad:
-            kind = "NaN" if np.isnan(array).any() else "infinity"
-            raise VariantError(f"returned {kind}: first in {name}, {bad} of {array.size} values")
+def _check_model(
+    name: str, told: Mapping[str, Any], weights: Mapping[str, np.ndarray], variant: Variant, threads: int | None
+) -> None:
+    """What a model said of itself against what was asked for; only a backend may be silent about its threads."""
+    asked = {
+        "backend": variant.backend,
+        "dtype_policy": variant.dtype_policy,
+        "inference_precision": variant.inference_precision,
+        "threads": None if told.get("threads") is None else threads,
+    }
+    _check_weights(name, told.get("weights"), weights)
+    for what, value in asked.items():
+        if value is not None and told.get(what) != value:
+            raise VariantError(f"{name} had the {what} {told.get(what)} instead of {value}")
 
 
-def _check_weights(backend: object, weights: Mapping[str, np.ndarray]) -> None:
+def _check_weights(model: str, held: Any, weights: Mapping[str, np.ndarray]) -> None:
     """The tensors that the model held, by hash, against ours rounded to the type that it holds them in."""
-    held: Any = backend.get("weights") if isinstance(backend, dict) else None
     if not isinstance(held, dict):
-        raise VariantError("did not say which weights it held")
+        raise VariantError(f"did not say which weights {model} held")
     absent = sorted(set(weights) ^ set(held))
     if absent:
-        raise VariantError(f"the model and the weights differ in {_some(absent)}")
+        raise VariantError(f"{model} and the weights differ in {_some(absent)}")
     try:
         other = [
             name
@@ -100,9 +127,9 @@ def _check_weights(backend: object, weights: Mapping[str, np.ndarray]) -> None:
             if sha256_of_array(tensor.astype(held[name]["dtype"], copy=False)) != held[name]["sha256"]
         ]
     except (KeyError, TypeError) as error:
-        raise VariantError(f"said in an unknown way which weights it held: {json.dumps(held)[:80]}") from error
+        raise VariantError(f"said in an unknown way which weights {model} held: {json.dumps(held)[:80]}") from error
     if other:
-        raise VariantError(f"held other weights than were given to it: {_some(other)}")
+        raise VariantError(f"{model} held other weights than were given to it: {_some(other)}")
 
 
 def _some(names: list[str]) -> str:

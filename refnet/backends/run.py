@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import check_writable
 from ..errors import InputError, VariantError
 from ..provenance import provenance, sha256_of_array
 from ..trace import INDEX, Trace, publish
@@ -20,7 +21,7 @@ from ..weights import Weights, exchange_file
 from .child import STAGE
 from .job import make_job
 from .process import watch
-from .result import read_result, reason_of_status
+from .result import nonfinite, read_result, reason_of_status
 from .variants import Variant, select
 
 STATUSES = ("ok", "missing", "failed", "timeout", "killed")
@@ -35,7 +36,8 @@ Progress = Callable[[str, str, float], None]
 class Run:
     """How one variant went.
 
-    status: one of STATUSES; reason: one line, empty for "ok".  trace: all layers, `predictions` being logits.
+    status: one of STATUSES; reason: one line, for "ok" empty unless there are NaN or infinities.  trace: all layers,
+    `predictions` being logits.
     logits: those of the plain model, which returns its last layer only.  Both are None unless the status is "ok";
     they are memory-mapped from the folder of the run.  provenance: ready for JSON.  seconds: of the whole child.
     """
@@ -51,7 +53,8 @@ class Run:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise InputError(f"status {self.status!r} of {self.variant}", expected=f"one of {', '.join(STATUSES)}")
-        if (self.status == "ok") != (self.trace is not None and self.logits is not None and not self.reason):
+        ran = self.trace is not None and self.logits is not None
+        if (self.status == "ok") != ran or not (ran or self.reason):
             raise InputError(f"run of {self.variant} is {self.status}", expected="a trace and logits, or else a reason")
 
 
@@ -89,25 +92,19 @@ def run(
     Under `folder` a variant that succeeds gets a folder of its name (`logits.npy` and the Trace folder `trace`), and
     each one that was started gets `NAME.log`, its stderr. `threads=None` leaves each framework's own choice; `seed` is
     what the frameworks' generators start from; `timeout` is in seconds, for one variant; `cache` is where the exchange
-    file of the weights is kept; `child` is the script that does the work. Raises InputError for unknown variants,
-    malformed images and a folder that cannot be written.
+    file of the weights is kept; `child` is the script that does the work. Raises InputError for what check_run
+    refuses; whatever else goes wrong with a variant is the reason of its Run.
     """
     chosen = select(variants)
-    _check_images(images)
     folder = Path(folder)
-    if timeout <= 0:
-        raise InputError(f"timeout {timeout}", expected="seconds above 0")
-    if threads is not None and threads < 1:
-        raise InputError(f"{threads} threads", expected="at least 1, or None for each framework's own choice")
-    _check_places(folder, chosen)
+    check_run(chosen, images, folder, threads=threads, timeout=timeout)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
             images_file = Path(work) / "images.npy"
             np.save(images_file, images, allow_pickle=False)
             task = _Task(
                 weights=weights,
-                exchange=exchange_file(weights, cache),
+                exchange=exchange_file(weights, cache, otherwise=Path(work)),
                 images=images,
                 images_file=images_file,
                 folder=folder,
@@ -120,6 +117,34 @@ def run(
             return [_run_one(variant, task) for variant in chosen]
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+
+
+def check_run(
+    variants: Sequence[Variant],
+    images: np.ndarray,
+    folder: Path | None,
+    *,
+    threads: int | None = None,
+    timeout: float = TIMEOUT,
+) -> None:
+    """Raise InputError now for what `run` would refuse, and make its folder, if one is named."""
+    _check_images(images)
+    if not timeout > 0:
+        raise InputError(f"timeout {timeout}", expected="seconds above 0")
+    if threads is not None and threads < 1:
+        raise InputError(f"{threads} threads", expected="at least 1, or None for each framework's own choice")
+    if folder is not None:
+        check_folder(folder, variants)
+
+
+def check_folder(folder: Path, variants: Sequence[Variant]) -> None:
+    """Make the folder of the results; raises InputError if it cannot be, or holds something else in their place."""
+    _check_places(folder, variants)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}", do="name another") from error
+    check_writable(folder / ".work")
 
 
 def _check_images(images: np.ndarray) -> None:
@@ -150,24 +175,26 @@ def _run_one(variant: Variant, task: _Task) -> Run:
     def ended(status: str, reason: str = "", **results: Any) -> Run:
         seconds = time.monotonic() - begin
         task.progress(variant.name, status, seconds)
-        return Run(variant.name, status, reason, **{"provenance": facts, **results}, seconds=seconds)
+        return Run(variant.name, status, **{"reason": reason, "provenance": facts, **results}, seconds=seconds)
 
     if variant.missing_modules:
         absent = ", ".join(variant.missing_modules)
         return ended("missing", f'{absent} is not installed; pip install "refnet[{variant.extra}]"')
     task.progress(variant.name, last_stage, 0.0)
     log = task.folder / f"{variant.name}.log"
-    with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".{variant.name}-") as work:
-        command = _prepare(variant, task, Path(work), facts)
-        status = watch(command, log, timeout=task.timeout, on_line=on_line)
-        if status is None:
-            return ended("timeout", f"no result within {task.timeout:g} s; the last stage was {last_stage}")
-        if status != 0:
-            return ended("killed" if status < 0 else "failed", reason_of_status(status, log))
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".{variant.name}-") as work:
+            command = _prepare(variant, task, Path(work), facts)
+            status = watch(command, log, timeout=task.timeout, on_line=on_line)
+            if status is None:
+                return ended("timeout", f"no result within {task.timeout:g} s; the last stage was {last_stage}")
+            if status != 0:
+                return ended("killed" if status < 0 else "failed", reason_of_status(status, log))
             return ended("ok", **_accept(variant, task, Path(work) / "result", facts))
-        except VariantError as error:
-            return ended("failed", str(error))
+    except VariantError as error:
+        return ended("failed", str(error))
+    except OSError as error:
+        return ended("failed", f"{error.filename or task.folder}: {error.strerror or error}")
 
 
 def _facts(variant: Variant, task: _Task) -> dict[str, Any]:
@@ -201,6 +228,7 @@ def _prepare(variant: Variant, task: _Task, work: Path, facts: Mapping[str, Any]
 def _accept(variant: Variant, task: _Task, result: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Check the child's result and give it its place under the folder."""
     graph = task.weights.graph(task.images.shape[1:3])
-    trace, logits = read_result(result, graph, task.weights, len(task.images))
+    trace, logits = read_result(result, graph, task.weights, len(task.images), variant, task.threads)
     publish(result, task.folder / variant.name)  # what is mapped stays mapped under the new name
-    return {"trace": trace, "logits": logits, "provenance": {**facts, "backend": trace.provenance["backend"]}}
+    provenance = {**facts, "backend": trace.provenance["backend"]}
+    return {"reason": nonfinite(trace, logits), "trace": trace, "logits": logits, "provenance": provenance}

@@ -57,6 +57,11 @@ class Variant:
         object.__setattr__(self, "compile", MappingProxyType(dict(self.compile)))
 
     @property
+    def backend(self) -> str | None:
+        """What Keras must call its backend; None where the variant leaves that to the user's environment."""
+        return "tensorflow" if self.framework == "tf_keras" else self.environment.get("KERAS_BACKEND")
+
+    @property
     def missing_modules(self) -> tuple[str, ...]:
         """The modules that are not importable here; looks for them without importing any."""
         return tuple(module for module in self.modules if importlib.util.find_spec(module) is None)
@@ -64,7 +69,7 @@ class Variant:
 
 def _keras(name: str, backend: str, *modules: str, **more: Any) -> Variant:
     """Keras 3 on one of its backends; `modules` are what the backend needs beside Keras."""
-    return Variant(name, ("keras", *modules), extra=backend, environment={"KERAS_BACKEND": backend, **_QUIET}, **more)
+    return Variant(name, ("keras", *modules), extra=name, environment={"KERAS_BACKEND": backend, **_QUIET}, **more)
 
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's greeting would hide the reason of a failure
@@ -74,7 +79,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         variant.name: variant
         for variant in (
             _keras("tensorflow", "tensorflow", "tensorflow"),
-            Variant("tf-keras", ("tf_keras", "tensorflow"), "tensorflow", framework="tf_keras", environment=_QUIET),
+            Variant("tf-keras", ("tf_keras", "tensorflow"), "tf-keras", framework="tf_keras", environment=_QUIET),
             _keras("jax", "jax", "jax"),
             _keras("torch", "torch", "torch"),
             _keras("openvino", "openvino", "openvino", "scipy"),

@@ -68,7 +68,7 @@ def peer_worker(peer: Peer, weights: Weights, base: np.ndarray, threads: int, ca
         folder = Path(temporary)
         images = folder / "base.npy"
         np.save(images, base)
-        exchange = exchange_file(weights, cache)
+        exchange = exchange_file(weights, cache, otherwise=folder)
         graph = weights.graph(base.shape[1:3])
         job = make_job(variant, graph, weights=exchange, images=images, output=folder, threads=threads)
         with Worker({**job, "worker": peer.kind}, folder) as worker:

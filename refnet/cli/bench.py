@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from .exits import INTERRUPTED, NOT_RUN, OK
-from .options import Quiet, Threads
+from .options import ALL, PictureSize, Quiet, Threads, names_in
 from .screen import output
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..bench.session import Plan, Session
 
 QUICK_REPEATS, REPEATS = 3, 9
-ALL = "all"
 
 
 def bench(
@@ -29,7 +28,7 @@ def bench(
         int | None, typer.Option(metavar="N", min=1, help=f"Timed calls of each.  [default: {REPEATS}]")
     ] = None,
     peers: Annotated[str, typer.Option(metavar="A,B", help="Names, all, or none.")] = ALL,
-    size: Annotated[int, typer.Option(metavar="N", min=32, help="Height and width of the pictures.")] = 224,
+    size: PictureSize = 224,
     shapes: Annotated[bool, typer.Option("--shapes/--no-shapes", help="Each convolution against OpenBLAS.")] = True,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="The peak memory of one prediction.")] = True,
     quick: Annotated[
@@ -73,7 +72,7 @@ def bench(
 def exit_code(measured: Bench, peers: str) -> int:
     """NOT_RUN if something failed; a backend that is not installed is no failure where `all` was asked for."""
     reasons = [row.reason for row in measured.rows if row.reason]
-    if ALL in _names(peers):
+    if ALL in names_in(peers):
         reasons = [reason for reason in reasons if "is not installed" not in reason]
     return NOT_RUN if reasons else OK
 
@@ -96,17 +95,17 @@ def _plan(
     from ..bench.session import Plan
     from ..kernels.threads import usable_threads
 
-    formats = default_precisions() if precisions == ALL else _names(precisions)
-    chosen = arithmetics(formats, DEFAULT_ORDERS if orders == ALL else _names(orders))
+    formats = default_precisions() if precisions == ALL else names_in(precisions)
+    chosen = arithmetics(formats, DEFAULT_ORDERS if orders == ALL else names_in(orders))
     if not chosen:
         raise InputError("no arithmetics", expected="precisions and orders such as float32 and sequential, or all")
     try:
-        batches = tuple(int(number) for number in _names(batch))
+        batches = tuple(int(number) for number in names_in(batch))
     except ValueError as error:
         raise InputError(f"--batch {batch}", expected="numbers such as 1,8") from error
     return Plan(
         with_a_goal(chosen) if quick else chosen,
-        select_peers(_names(peers)),
+        select_peers(names_in(peers)),
         usable_threads(threads),
         batches,
         repeats or (QUICK_REPEATS if quick else REPEATS),
@@ -161,7 +160,3 @@ def _compare(before: Path, after: Path) -> int:
     for line in different_conditions(first, second):
         console.print(f"not the same in both: {line}", style="yellow", soft_wrap=True)
     return OK
-
-
-def _names(text: str) -> list[str]:
-    return text.replace(",", " ").split()

@@ -9,13 +9,11 @@ import typer
 
 from ..errors import InputError
 from .exits import NOT_RUN, OK
-from .options import Images, Quiet, Threads, WeightsSource
+from .options import ALL, Images, Quiet, WeightsSource, names_in
 from .screen import Stages, output
 
 if TYPE_CHECKING:
     from ..drift import Drift
-
-ALL = "all"
 
 
 def drift(
@@ -34,7 +32,14 @@ def drift(
     folder: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep the backends' traces and logs in this folder.")
     ] = None,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Threads of refnet and of each backend.  [default: the cores refnet may use; each backend's own choice]",
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for each backend.")] = 600,
     quiet: Quiet = False,
 ) -> int:
@@ -43,22 +48,23 @@ def drift(
     Prints a table and writes drift.json, drift.md and drift.png. Exits with 3 if a variant that was named could not
     run, if one that is installed failed, or if none ran; the report is complete all the same.
     """
-    from ..backends import select
+    from ..backends import check_folder, select
     from ..drift import measure_drift
     from ..drift.storage import check_output
     from ..images import bundled_image, load_images
     from ..report import check_report, tables, write_report
     from ..weights import load_weights
 
-    names = variants.replace(",", " ").split()
-    if not select(names):
+    names = names_in(variants)
+    chosen = select(names)
+    if not chosen:
         raise InputError("no variants", expected="names such as torch,jax, or all")
     check_report(json)
     for path, suffix in ((csv, ".csv"), (parquet, ".parquet")):
         if path is not None:
             check_output(path, [suffix])
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)  # to know now, not after the oracle's run, whether it can be
+        check_folder(folder, chosen)
     x = load_images(image or [bundled_image()])
     with Stages(quiet=quiet) as stages:
         stages("weights", "start", 0)

@@ -1,4 +1,4 @@
-"""Options that several commands share, each described once."""
+"""Options that several commands share, each described once, and how lists of names are read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+ALL = "all"
 
 Images = Annotated[
     list[Path] | None,
@@ -23,4 +25,10 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="Threads.  [default: the cores this process may use]"),
 ]
+PictureSize = Annotated[int, typer.Option("--size", metavar="N", min=32, help="Height and width of the pictures.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+def names_in(text: str) -> list[str]:
+    """`a,b c` -> a, b, c."""
+    return text.replace(",", " ").split()

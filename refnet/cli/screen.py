@@ -28,6 +28,9 @@ class Stages:
     """
 
     def __init__(self, *, quiet: bool) -> None:
+        from ..report.summary import STATUS_STYLES  # slow to import, and --help needs none of it
+
+        self._styles = STATUS_STYLES
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         unseen = quiet or not self._console.is_terminal
@@ -44,13 +47,10 @@ class Stages:
         self._progress.stop()
 
     def __call__(self, name: str, stage: str, seconds: float) -> None:
-        if stage in FINAL:
+        if stage in self._styles:
             self._progress.update(self._task, description="")
-            self._console.print(f"{name:15} {stage:8}{seconds:6.1f} s", style=FINAL[stage])
+            self._console.print(f"{name:15} {stage:8}{seconds:6.1f} s", style=self._styles[stage])
             return
         if stage == "start":
             self._progress.reset(self._task)
         self._progress.update(self._task, description=f"{name}: {stage}")
-
-
-FINAL = {"ok": "green", "missing": "dim", "failed": "red", "timeout": "red", "killed": "red"}

@@ -39,11 +39,18 @@ def make(
 
 
 @weights.command()
-def convert(source: Source, target: Target, quiet: Quiet = False) -> int:
+def convert(
+    source: Source,
+    target: Target,
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="v1 or v1.5, where the source does not say it; the target will.")
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
     """Write weights into another kind of file; no number changes."""
     from ..weights import convert as converted
 
-    _say(f"{target}: {_described(converted(source, target))}", quiet)
+    _say(f"{target}: {_described(converted(source, target, variant=variant))}", quiet)
     return 0
 
 

@@ -20,7 +20,7 @@ SCHEMA = 1
 SUFFIXES = (".json", ".csv", ".parquet")
 LAYERED = ("layered_values", "layered_zero_signs", "layered_max_abs")
 """What looking changes: logits of the plain model against those of the model that returns every layer. Numbers whose
-bits differ, zeros whose sign differs, largest |difference|."""
+bits differ, zeros whose sign differs, largest |difference| of finite ones (NaN if there are none)."""
 
 LAYER_COLUMNS = tuple(MEASURES)
 LOGIT_COLUMNS = (*LOGIT_MEASURES, *MEASURES, *LAYERED)
@@ -30,7 +30,8 @@ LOGIT_COLUMNS = (*LOGIT_MEASURES, *MEASURES, *LAYERED)
 class VariantDrift:
     """One variant: `logits` (LOGIT_COLUMNS -> number) and `layers` (layer -> LAYER_COLUMNS -> number).
 
-    status: one of STATUSES; all but "ok" leave both empty and say why in `reason`.  seconds: of the child process.
+    status: one of STATUSES; all but "ok" leave both empty and say why in `reason`, where "ok" says how many numbers
+    are NaN or infinite.  seconds: of the child process, or of refnet's own pass.
     A number is NaN where its measure has no meaning.
     """
 

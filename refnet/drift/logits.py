@@ -26,9 +26,17 @@ def top_classes(logits: Array, k: int) -> NDArray[np.intp]:
 
 
 def top_agreement(values: Array, truth: Array, k: int) -> float:
-    """The part of the truth's k best classes that are among the measured k best, averaged over pictures."""
-    found, wanted = top_classes(values, k), top_classes(truth, k)
+    """The part of the truth's k best classes that are among the measured k best, averaged over pictures.
+
+    A NaN is never among the best, so that a picture without a number agrees in nothing.
+    """
+    found, wanted = _numbers_among(values, top_classes(values, k)), top_classes(truth, k)
     return float((wanted[:, :, None] == found[:, None, :]).any(axis=-1).mean())
+
+
+def _numbers_among(logits: Array, classes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The classes, with -1 for those whose logit is NaN."""
+    return np.where(np.isnan(np.take_along_axis(logits, classes, axis=-1)), -1, classes)
 
 
 def log_softmax(logits: Array) -> NDArray[np.float64]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import select
+from ..backends import check_run, select
 from ..backends.run import TIMEOUT, Progress, Run, run
 from ..errors import InputError
 from ..forward import activations
 from ..graph import Graph, Node
-from ..provenance import provenance, sha256_of_array, usable_cores
+from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
 from .drift import Drift, VariantDrift
@@ -47,42 +47,45 @@ def measure_drift(
     """How far every layer and the logits of backend variants are from the truth, for pictures x and weights w.
 
     x: (n, height, width, 3) float32, preprocessed (refnet.load_image).  variants: names of refnet.backends.VARIANTS,
-    or "all".  truth: only "float64" so far.  threads: of refnet and of each backend (default: the usable cores).
+    or "all".  truth: only "float64" so far.  threads: of refnet and of each backend; None is the usable cores for
+    refnet and each backend's own choice, which is what its users get.
     timeout: seconds for each backend.  folder: where the backends' traces stay; by default they are deleted.
     progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
 
     Layers are measured on the model that returns every layer, `logits` on the plain model; both, where they differ,
     are in the result. The first row is refnet's own float32. A variant that cannot run is a row with its reason.
-    Raises InputError for unknown variants or truths, and what activations raises for x and w.
+    Raises InputError, before anything is computed, for unknown variants or truths, pictures, weights, threads or
+    timeouts that cannot be, and a folder that cannot be written or holds something else.
     """
     if truth not in TRUTHS:
         raise InputError(f"truth {truth!r}", expected=f"one of {', '.join(TRUTHS)}")
     if not w.include_top:
         raise InputError("the weights have no top, so there are no logits to compare", do="give weights with their top")
     chosen = select(variants)
-    if threads is not None and threads < 1:
-        raise InputError(f"{threads} threads", expected="at least 1")
-    tell = progress or _silent
-    true = _own_trace(f"refnet-{truth}", x, w, tell, precision=truth, threads=threads)
-    trace = _own_trace(OWN, x, w, tell, threads=threads)
+    check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
     graph = w.graph(x.shape[1:3])
-    own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance)
+    tell = progress or _silent
+    true, _ = _own_trace(f"refnet-{truth}", x, w, tell, precision=truth, threads=threads)
+    trace, seconds = _own_trace(OWN, x, w, tell, threads=threads)
+    own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance, seconds=seconds)
     with _working(folder) as place:
         runs = [own, *run(chosen, w, x, place, threads=threads, timeout=timeout, progress=progress)]
         begin = time.monotonic()
         tell("measures", "start", 0.0)
         rows = _measure_all(runs, true, graph, w, threads or usable_cores())
         tell("measures", "ok", time.monotonic() - begin)
-    about = provenance(weights=_about_weights(w), pictures=_about_pictures(x), threads=threads, timeout=timeout)
+    about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
     return Drift(about, {"kind": truth, "description": TRUTHS[truth], "provenance": true.provenance}, tuple(rows))
 
 
-def _own_trace(name: str, x: Array, w: Weights, tell: Progress, **how: Any) -> Trace:
+def _own_trace(name: str, x: Array, w: Weights, tell: Progress, **how: Any) -> tuple[Trace, float]:
+    """Refnet's own trace, and its seconds."""
     begin = time.monotonic()
     tell(name, "start", 0.0)
     trace = activations(x, w, **how)
-    tell(name, "ok", time.monotonic() - begin)
-    return trace
+    seconds = time.monotonic() - begin
+    tell(name, "ok", seconds)
+    return trace, seconds
 
 
 def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, threads: int) -> list[VariantDrift]:
@@ -120,8 +123,8 @@ def _measure_logits(ran: Run, truth: Array, output: str) -> dict[str, float]:
 def _looking(plain: Array, layered: Array) -> dict[str, float]:
     """LAYERED: what returning every layer changes in the logits."""
     difference = bit_difference(plain, layered)
-    with np.errstate(invalid="ignore"):
-        largest = np.max(np.abs(plain.astype(np.float64) - layered))
+    finite = np.isfinite(plain) & np.isfinite(layered)
+    largest = np.max(np.abs(plain[finite].astype(np.float64) - layered[finite])) if finite.any() else np.nan
     return {
         "layered_values": difference.values,
         "layered_zero_signs": difference.zero_signs,
@@ -131,10 +134,6 @@ def _looking(plain: Array, layered: Array) -> dict[str, float]:
 
 def _about_weights(w: Weights) -> dict[str, Any]:
     return {"source": w.source, "sha256": w.hash, "depth": w.depth, "variant": w.variant}
-
-
-def _about_pictures(x: Array) -> dict[str, Any]:
-    return {"shape": list(x.shape), "sha256": [sha256_of_array(picture[None]) for picture in x]}
 
 
 def _working(folder: str | Path | None) -> AbstractContextManager[str | Path]:

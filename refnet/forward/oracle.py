@@ -55,7 +55,8 @@ def predict(
     precision="mpN": N decimal digits, slow; the order is exact and the other fields must be left alone.
     threads: default, the cores that this process may use; the bits never depend on it.
     classifier_activation: "softmax", or None for logits.  engine: "kernels", or "spec" for the NumPy definition,
-    which has the same bits and is slow.  progress: called with each layer's node before it is computed.
+    which has the same bits and is slow.  progress: called before each step, with the node of its last layer (several
+    layers may be one step). What the weights become for the kernels is kept as long as the weights live.
 
     Returns (n, classes) in the precision's result type (float32 for float32, bfloat16 and tf32; mpmath.mpf objects for
     mpN), or (n, height, width, channels) for weights without top. Raises InputError for bad input.
@@ -181,7 +182,7 @@ def _engine(arithmetic: Arithmetic, layer: str, threads: int, kept: Kept) -> Eng
 
 
 def _checked_pictures(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
+    x = np.array(x)  # a copy: a trace keeps the picture, and the caller may go on and change it
     if x.ndim != 4 or x.shape[-1] != 3 or not len(x):
         raise InputError(f"pictures of shape {x.shape}", expected="(n, height, width, 3)", do="see refnet.load_image")
     if x.dtype not in (np.float16, np.float32, np.float64):

@@ -19,10 +19,13 @@ def check_report(path: Path) -> None:
 
 
 def write_report(drift: Drift, path: Path) -> list[Path]:
-    """Write the JSON at `path` and the page and its picture beside it; the paths, the JSON first."""
+    """Write the JSON at `path` and the page and its picture beside it; the paths, the JSON first.
+
+    Older files are replaced once all three are made, so that a report is never of two drifts.
+    """
     page, picture = path.with_suffix(".md"), path.with_suffix(".png")
-    drift.save(path)
-    plot(drift, picture)
-    with replacing(page) as draft:
-        draft.write_text(markdown(drift, picture.name), encoding="utf-8")
+    with replacing(path) as data_draft, replacing(picture) as picture_draft, replacing(page) as page_draft:
+        drift.save(data_draft)
+        plot(drift, picture_draft)
+        page_draft.write_text(markdown(drift, picture.name), encoding="utf-8")
     return [path, page, picture]

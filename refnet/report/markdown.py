@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ..drift import LOGIT_MEASURES, MEASURES, Drift
 from ..drift.measures import Definition
 from ..drift.storage import plain
-from .summary import CAPTION, SUMMARY, headline, not_run, short, stage_ends
+from .summary import CAPTION, SUMMARY, headline, short, stage_ends, with_reasons
 
 
 def markdown(drift: Drift, picture: str | None = None) -> str:
@@ -34,10 +34,10 @@ def _summary(drift: Drift) -> str:
 
 
 def _reasons(drift: Drift) -> list[str]:
-    rows = not_run(drift)
+    rows = with_reasons(drift)
     if not rows:
         return []
-    return ["## Did not run", "\n".join(f"- **{row.variant}** ({row.status}): {_cell(row.reason)}" for row in rows)]
+    return ["## What went wrong", "\n".join(f"- **{row.variant}** ({row.status}): {_cell(row.reason)}" for row in rows)]
 
 
 def _depth(drift: Drift, picture: str | None) -> list[str]:

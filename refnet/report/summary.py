@@ -48,6 +48,8 @@ SUMMARY = (
     Column("worst layer", lambda row: row.worst_layer),
 )
 
+STATUS_STYLES = {"ok": "green", "missing": "dim", "failed": "red", "timeout": "red", "killed": "red"}
+
 CAPTION = (
     "Logits of the plain model against the truth; ULP in the format of the logits. when seen: largest change of a "
     "logit when the model returns every layer and not the last alone. worst layer: that of the largest rel L2."
@@ -88,5 +90,6 @@ def stages(drift: Drift) -> dict[str, tuple[int, int]]:
     return found
 
 
-def not_run(drift: Drift) -> list[VariantDrift]:
-    return [row for row in drift.variants if not row.ran]
+def with_reasons(drift: Drift) -> list[VariantDrift]:
+    """The variants that did not run, or gave NaN or infinities."""
+    return [row for row in drift.variants if row.reason or not row.ran]

@@ -1,4 +1,4 @@
-"""The drift on a terminal: a summary of the variants, the drift at the end of each stage, and what did not run."""
+"""The drift on a terminal: a summary of the variants, the drift at the end of each stage, and what went wrong."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..drift import Drift
-from .summary import CAPTION, SUMMARY, headline, not_run, short, stage_ends
-
-STATUS_STYLES = {"ok": "green", "missing": "dim", "failed": "red", "timeout": "red", "killed": "red"}
+from .summary import CAPTION, STATUS_STYLES, SUMMARY, headline, short, stage_ends, with_reasons
 
 
 def tables(drift: Drift) -> Group:
@@ -24,7 +22,7 @@ def tables(drift: Drift) -> Group:
         parts += [Text(), Text("Relative L2 error of a layer, by depth", style="bold"), depth_table(drift)]
     reasons = [
         Text.assemble((f"{row.variant}: ", "bold"), f"{row.status}, {' '.join(row.reason.split())}")
-        for row in not_run(drift)
+        for row in with_reasons(drift)
     ]
     return Group(*parts, *([Text()] if reasons else []), *reasons)
 

@@ -16,48 +16,54 @@ import numpy as np
 from ..errors import InputError
 from .damage import damage_named
 from .hdf5 import open_hdf5
-from .keras_hdf5 import keras_tensors
-from .stored import StoredTensor
+from .keras_hdf5 import keras_network
+from .stored import VARIANT_KEY, StoredNetwork, StoredTensor
 from .weights import Weights
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, SyntaxError, RuntimeError)
 KERAS_MEMBER = "model.weights.h5"
 LARGEST_MEMBER = 2 << 30  # bytes: ResNet152 in float64 with 65,536 classes needs 1.5 GiB
 LARGEST_RATIO = 100  # Keras stores without compression; trained floats hardly compress
+SMALL_MEMBER = 32 << 20  # bytes that may be packed to nothing: fresh networks have tensors full of zeros
+LARGEST_HEADER = 10_000  # bytes of text before an array, as NumPy's own limit, which it applies after reading them
+LARGEST_TEXT = 100  # bytes of an array that is a word
+
+HEADERS = {  # version of npy -> how the length of its header is written, what reads length and header
+    (1, 0): ("<H", np.lib.format.read_array_header_1_0),
+    (2, 0): ("<I", np.lib.format.read_array_header_2_0),
+}
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[dict[str, StoredTensor]]:
+def open_npz(path: Path) -> Iterator[StoredNetwork]:
     """The arrays of an `.npz`, by name; pickled objects are seen by their header and never read."""
     with _open_zip(path) as archive:
-        with _damage_named(str(path)):
-            tensors = {
-                info.filename.removesuffix(".npy"): _npy(archive, info, str(path)) for info in archive.infolist()
-            }
-        yield tensors
+        tensors: dict[str, StoredTensor] = {}
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if name in tensors:
+                raise InputError(f"{path} has two members that are called {name}", expected="each name once")
+            with _damage_named(str(path)):
+                tensors[name] = _npy(archive, info, str(path))
+        variant = tensors.pop(VARIANT_KEY, None)
+        yield StoredNetwork(tensors, _word(variant, str(path)) if variant else None)
 
 
 def write_npz(weights: Weights, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **weights)
+        np.savez(file, allow_pickle=False, **weights, **{VARIANT_KEY: np.array(weights.variant)})
 
 
 @contextmanager
-def open_keras(path: Path) -> Iterator[dict[str, StoredTensor]]:
+def open_keras(path: Path) -> Iterator[StoredNetwork]:
     """The weights of a `.keras` file; its configuration, from which Keras would make objects, is not even read."""
     with _open_zip(path) as archive:
         if KERAS_MEMBER not in archive.namelist():
             raise InputError(f"{path} has no {KERAS_MEMBER}", expected="a file that Keras's model.save wrote")
-        info = archive.getinfo(KERAS_MEMBER)
-        if info.file_size > min(LARGEST_MEMBER, LARGEST_RATIO * max(info.compress_size, 1)):
-            raise InputError(
-                f"{path} packs {info.file_size} bytes into {info.compress_size}",
-                expected=f"at most {LARGEST_MEMBER} bytes, packed at most {LARGEST_RATIO} to 1",
-            )
         with _damage_named(str(path)):
-            content = io.BytesIO(archive.read(info))
+            content = io.BytesIO(archive.read(KERAS_MEMBER))
     with open_hdf5(content, f"{path}:{KERAS_MEMBER}") as file:
-        yield keras_tensors(file, str(path))
+        yield keras_network(file, str(path))
 
 
 @contextmanager
@@ -71,7 +77,18 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
                 raise InputError(f"{path} has a member {name!r} that leaves the archive", do="do not trust this file")
         if len(set(names)) < len(names):
             raise InputError(f"{path} has two members of one name", expected="each name once")
+        for info in archive.infolist():
+            _check_size(info, path)
         yield archive
+
+
+def _check_size(info: zipfile.ZipInfo, path: Path) -> None:
+    """A member must not grow without bounds when it is unpacked; zipfile unpacks no more than is declared."""
+    if info.file_size > min(LARGEST_MEMBER, max(SMALL_MEMBER, LARGEST_RATIO * info.compress_size)):
+        raise InputError(
+            f"{path} packs {info.file_size} bytes into {info.compress_size}",
+            expected=f"at most {LARGEST_MEMBER} bytes, packed at most {LARGEST_RATIO} to 1",
+        )
 
 
 def _npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> StoredTensor:
@@ -86,13 +103,24 @@ def _npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> StoredT
 
 
 def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype; raises ValueError for what is no array of NumPy."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    """Shape and dtype; raises ValueError for what is no array of NumPy, or says it at too great a length."""
     version = np.lib.format.read_magic(member)
-    if version not in readers:
+    if version not in HEADERS:
         raise ValueError(f"npy version {version}")
-    shape, _, dtype = readers[version](member)
+    layout, parse = HEADERS[version]
+    prefix = member.read(struct.calcsize(layout))
+    (length,) = struct.unpack(layout, prefix)
+    if length > LARGEST_HEADER:
+        raise ValueError(f"an npy header of {length} bytes")
+    shape, _, dtype = parse(io.BytesIO(prefix + member.read(length)))
     return shape, dtype
+
+
+def _word(tensor: StoredTensor, label: str) -> str:
+    """The text in an array without dimensions."""
+    if tensor.shape or not tensor.dtype.startswith("str") or int(tensor.dtype[3:] or 0) > 8 * LARGEST_TEXT:
+        raise InputError(f"{label} has a {VARIANT_KEY} of {tensor.dtype} {tensor.shape}", expected="one word")
+    return str(tensor.read())
 
 
 def _damage_named(label: str) -> AbstractContextManager[None]:

@@ -16,16 +16,12 @@ MOST_LISTED = 1000  # names of one kind in an error; the largest network has 932
 def nearest_graph(shapes: Mapping[str, Sequence[int]], variant: str | None = None) -> Graph:
     """The graph that these tensors are meant for, at 224 x 224.
 
-    The depth is the one with the most names in common, the top is there if any tensor of it is, and tensors without
-    a single convolution bias are v1.5's (no ResNet of Keras is without them).
+    The depth is the one with the most names in common, the top is there if any tensor of it is. The variant is v1
+    unless another is given: tensors without biases may be those of v1.5, or of v1 with the biases lost.
     """
     top = [shapes[name] for name in ("predictions/kernel", "predictions/bias") if name in shapes]
     classes = next((shape[-1] for shape in top if len(shape) and 1 <= shape[-1] <= MOST_CLASSES), 1000)
-    biased = any(name.endswith("_conv/bias") for name in shapes)
-    graphs = [
-        resnet(depth, classes=classes, include_top=bool(top), variant=variant or ("v1" if biased else "v1.5"))
-        for depth in DEPTHS
-    ]
+    graphs = [resnet(depth, classes=classes, include_top=bool(top), variant=variant or "v1") for depth in DEPTHS]
     return min(graphs, key=lambda graph: len(graph.weights.keys() ^ shapes.keys()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ from ..errors import InputError
 from .archive import open_keras, open_npz, write_npz
 from .hdf5 import open_hdf5
 from .isolated import open_isolated
-from .keras_hdf5 import keras_tensors, write_keras3, write_legacy
+from .keras_hdf5 import keras_network, write_keras3, write_legacy
 from .safetensors_file import open_safetensors, write_safetensors
-from .stored import StoredTensor
+from .stored import StoredNetwork
 from .weights import Weights
 
 
 @contextmanager
-def open_keras_hdf5(path: Path) -> Iterator[dict[str, StoredTensor]]:
+def open_keras_hdf5(path: Path) -> Iterator[StoredNetwork]:
     with open_hdf5(path, str(path)) as file:
-        yield keras_tensors(file, str(path))
+        yield keras_network(file, str(path))
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Container:
 
     suffix: str
     meaning: str
-    open: Callable[[Path], AbstractContextManager[Mapping[str, StoredTensor]]]
+    open: Callable[[Path], AbstractContextManager[StoredNetwork]]
     write: Callable[[Weights, Path], None] | None
     isolated: bool = False
 
@@ -60,23 +60,26 @@ def container_of(path: Path) -> Container:
     )
 
 
-def read_weights(path: Path | str) -> Weights:
-    """The weights in a file, never cast. Raises InputError for a file that is missing, damaged or of another model."""
+def read_weights(path: Path | str, *, variant: str | None = None) -> Weights:
+    """The weights in a file, never cast; `variant` (v1 or v1.5) overrules what the file says of it, v1 if nothing.
+
+    Raises InputError for a file that is missing, damaged or of another model.
+    """
     path = Path(path)
     container = container_of(path)
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {found}", expected="a weight file, 'synthetic' or 'imagenet'")
     if not container.isolated:
-        return read_here(path)
-    with open_isolated(path) as tensors:
-        return Weights(tensors, source=str(path))
+        return read_here(path, variant=variant)
+    with open_isolated(path, variant) as network:
+        return Weights(network.tensors, variant=network.variant, source=str(path))
 
 
-def read_here(path: Path) -> Weights:
-    """read_weights for a file that exists, in this process."""
-    with container_of(path).open(path) as tensors:
-        return Weights(tensors, source=str(path))
+def read_here(path: Path, *, variant: str | None = None, source: str | None = None) -> Weights:
+    """read_weights for a file that exists, in this process; `source` is what the weights call theirs."""
+    with container_of(path).open(path) as network:
+        return Weights(network.tensors, variant=variant or network.variant, source=source or str(path))
 
 
 def save_weights(weights: Weights, path: Path | str) -> Path:

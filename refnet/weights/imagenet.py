@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,6 +14,7 @@ from .containers import read_weights
 from .weights import Weights
 
 DOWNLOAD_SECONDS = 1800
+BACKENDS = ("jax", "torch", "tensorflow", "openvino")  # of Keras, each a module of its own name
 
 
 def imagenet_file(depth: int, include_top: bool) -> str:
@@ -41,9 +43,21 @@ def imagenet(
     return read_weights(path)
 
 
+def backend_installed() -> str:
+    """A backend that Keras can be imported with. Raises InputError where Keras, or every backend, is not installed."""
+    found = [name for name in BACKENDS if find_spec(name)]
+    if find_spec("keras") is None or not found:
+        absent = "none of its backends is" if find_spec("keras") else "Keras is not"
+        raise InputError(
+            f"the ImageNet weights are downloaded by Keras, and {absent} installed",
+            do="install keras with a backend (pip install 'refnet[jax]'), or use 'synthetic'",
+        )
+    return found[0]
+
+
 def _download(depth: int, include_top: bool, home: Path, path: Path, python: str) -> None:
     code = f"from keras.applications import ResNet{depth} as R; R(weights='imagenet', include_top={include_top})"
-    environment = os.environ | {"KERAS_HOME": str(home), "KERAS_BACKEND": "numpy"}
+    environment = os.environ | {"KERAS_HOME": str(home), "KERAS_BACKEND": backend_installed()}
     try:
         run = subprocess.run(
             [python, "-c", code], env=environment, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS

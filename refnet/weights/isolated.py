@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from ..errors import InputError
 from .damage import AGAIN
 from .safetensors_file import open_safetensors
-from .stored import StoredTensor
+from .stored import StoredNetwork
 
 CHILD = f"{__package__}.isolated_child"
 SECONDS = 300.0  # for one file; a sound one of 100 MB takes one second
@@ -26,17 +26,17 @@ REFUSED = 3  # exit status: the parts of an InputError were written
 
 @contextmanager
 def open_isolated(
-    path: Path, *, python: str = sys.executable, seconds: float = SECONDS
-) -> Iterator[dict[str, StoredTensor]]:
+    path: Path, variant: str | None = None, *, python: str = sys.executable, seconds: float = SECONDS
+) -> Iterator[StoredNetwork]:
     """The tensors of the file by Keras's names, checked already; `python` reads it, within `seconds`.
 
     Raises InputError as reading it here would, and where the child crashed or came to no end.
     """
     with TemporaryDirectory(prefix="refnet-") as folder:
         target = Path(folder) / "weights.safetensors"
-        _read_in_child([python, "-P", "-m", CHILD, str(path), str(target)], path, seconds)
-        with open_safetensors(target) as tensors:
-            yield tensors
+        _read_in_child([python, "-P", "-m", CHILD, str(path), str(target), variant or ""], path, seconds)
+        with open_safetensors(target) as network:
+            yield network
 
 
 def _read_in_child(command: list[str], path: Path, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""`python -m refnet.weights.isolated_child FILE TARGET`: read FILE, write TARGET; isolated.py says why."""
+"""`python -m refnet.weights.isolated_child FILE TARGET VARIANT`: read FILE, write TARGET; isolated.py says why."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .isolated import REFUSED
 from .safetensors_file import write_safetensors
 
 
-def main(path: str, target: str) -> int:
+def main(path: str, target: str, variant: str) -> int:
     try:
-        write_safetensors(read_here(Path(path)), Path(target))
+        write_safetensors(read_here(Path(path), variant=variant or None), Path(target))
     except InputError as error:
         print(json.dumps({"found": error.found, "expected": error.expected, "do": error.do}))
         return REFUSED

@@ -20,15 +20,19 @@ import numpy as np
 from ..graph import Node
 from .hdf5 import child, has, names_in, stored_tensor, subgroup, text_attribute, text_attributes
 from .layers import StoredLayer, named_tensors
-from .stored import StoredTensor
+from .stored import VARIANT_KEY, StoredNetwork, StoredTensor
 from .weights import Weights
 
 LAYER_GROUPS = ("layers", "_layer_checkpoint_dependencies")
 CLASS_NAMES = {"conv2d": "conv2d", "batch_norm": "batch_normalization", "dense": "dense"}  # operation -> Keras's class
 
 
-def keras_tensors(root: h5py.Group, label: str) -> dict[str, StoredTensor]:
-    """Keras weight name -> tensor, whichever layout it is. Raises InputError for another HDF5 file."""
+def keras_network(root: h5py.Group, label: str) -> StoredNetwork:
+    """The tensors, whichever layout it is, and what refnet wrote of them. Raises InputError for another HDF5 file."""
+    return StoredNetwork(_tensors(root, label), text_attribute(root, VARIANT_KEY, label))
+
+
+def _tensors(root: h5py.Group, label: str) -> dict[str, StoredTensor]:
     if has(root, "model_weights", label):
         root = subgroup(root, "model_weights", label)
     group = next((name for name in LAYER_GROUPS if has(root, name, label)), None)
@@ -75,6 +79,7 @@ def write_legacy(weights: Weights, path: Path) -> None:
         file.attrs["layer_names"] = np.array([node.name.encode() for node in layers])
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.15.0"  # without it Keras takes the file for one of Keras 1
+        file.attrs[VARIANT_KEY] = weights.variant.encode()
         for node in layers:
             group = file.create_group(node.name)
             group.attrs["weight_names"] = np.array([f"{node.name}/{variable}:0".encode() for variable in node.weights])
@@ -87,6 +92,7 @@ def write_keras3(weights: Weights, path: Path) -> None:
     count = dict.fromkeys(CLASS_NAMES, 0)
     with h5py.File(path, "w") as file:
         file.create_group("vars")  # of the model itself, which tf-keras looks for
+        file.attrs[VARIANT_KEY] = weights.variant.encode()
         for node in _weighted(weights):
             number = f"_{count[node.operation]}" if count[node.operation] else ""
             count[node.operation] += 1

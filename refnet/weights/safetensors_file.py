@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .damage import damage_named
-from .stored import StoredTensor
+from .stored import VARIANT_KEY, StoredNetwork, StoredTensor
 from .torchvision import from_torchvision, is_torchvision
 from .weights import Weights
 
@@ -21,18 +21,24 @@ DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat1
 
 
 @contextmanager
-def open_safetensors(path: Path) -> Iterator[dict[str, StoredTensor]]:
-    """The tensors by Keras's names. The format's own checks hold the declared sizes to the file's size."""
+def open_safetensors(path: Path) -> Iterator[StoredNetwork]:
+    """The tensors by Keras's names; torchvision's are v1.5's.
+
+    The format's own checks hold the declared sizes to the file's size.
+    """
     with _damage_named(path):
         file: Any = safe_open(path, framework="numpy")
     with file:
         tensors = {name: _stored(file, name, path) for name in file.keys()}  # noqa: SIM118 (file is no mapping)
-        yield from_torchvision(tensors) if is_torchvision(tensors) else tensors
+        if is_torchvision(tensors):
+            yield StoredNetwork(from_torchvision(tensors), "v1.5")
+        else:
+            yield StoredNetwork(tensors, (file.metadata() or {}).get(VARIANT_KEY))
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
-    """Writes Keras's names, and the content hash beside them, by which damage can be told later."""
-    save_file(dict(weights), path, metadata={"hash": weights.hash})
+    """Writes Keras's names, and beside them the variant and the content hash, by which damage can be told later."""
+    save_file(dict(weights), path, metadata={"hash": weights.hash, VARIANT_KEY: weights.variant})
 
 
 def recorded_hash(path: Path) -> str | None:

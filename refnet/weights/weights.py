@@ -21,7 +21,8 @@ class Weights(Mapping[str, np.ndarray]):
     float32 or float64. Arrays given are copied. Convolution kernels are (height, width, in, out), the dense kernel
     (in, out). `source` says where they came from, for people.
 
-    depth, include_top, classes and variant follow from the tensors; a `variant` given is held against them.
+    depth, include_top and classes follow from the tensors; the variant is `v1` unless `variant` says v1.5 (which has
+    no convolution biases) or `tensors` are Weights, and is held against the tensors.
     Raises InputError listing every missing, extra, misshapen, non-float, NaN or infinite tensor and every variance
     that is not above -epsilon, by Keras name.
     """
@@ -33,6 +34,8 @@ class Weights(Mapping[str, np.ndarray]):
         variant: str | None = None,
         source: str = "arrays",
     ) -> None:
+        if variant is None and isinstance(tensors, Weights):
+            variant = tensors.variant
         given = {name: t if isinstance(t, StoredTensor) else _in_memory(np.asarray(t)) for name, t in tensors.items()}
         graph = nearest_graph({name: tensor.shape for name, tensor in given.items()}, variant)
         if graph.weights.keys().isdisjoint(given):
@@ -40,7 +43,7 @@ class Weights(Mapping[str, np.ndarray]):
                 f"{source} holds {len(given)} tensors and none of a ResNet",
                 expected="Keras's names such as conv1_conv/kernel, or torchvision's in .safetensors",
             )
-        self._graph, self._arrays, self.source = graph, _checked(given, graph, source), source
+        self._graph, self._arrays, self._source = graph, _checked(given, graph, source), source
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -73,6 +76,10 @@ class Weights(Mapping[str, np.ndarray]):
             digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
+
+    @property
+    def source(self) -> str:
+        return self._source
 
     @property
     def depth(self) -> int:
@@ -118,8 +125,13 @@ def _checked(given: Mapping[str, StoredTensor], graph: Graph, source: str) -> di
         raise InputError(
             f"{source} is no {graph.name} {graph.variant}: {summary(faults)}",
             expected=f"the {len(graph.weights)} tensors of {graph.name}, float and finite",
+            do="say variant='v1.5' if they are of that network" if _only_biases_missing(faults, graph) else "",
         )
     return arrays
+
+
+def _only_biases_missing(faults: Mapping[str, str], graph: Graph) -> bool:
+    return faults == {name: "missing" for name in graph.weights if name.endswith("_conv/bias")}
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
