@@ -14,6 +14,7 @@ from ..arithmetic import Arithmetic, DoubleDouble, planewise, shape_of
 from ..arithmetic.formats import Array
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
+from ..ops import Padding, Pair
 from .jit import compiled
 from .pack import pack_columns, pieces_of
 from .rounding import operands
@@ -21,8 +22,6 @@ from .share import convolve_share
 from .threads import run_all
 from .tile import CHUNK, NORMS, Tile, tile_for
 
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 Share = tuple[int, int, int, int]
 NO_PADDING: Padding = ((0, 0), (0, 0))
 BLOCK_BYTES = 1 << 21  # packed rows of one share: they are read again for every panel, from the outer caches

@@ -107,6 +107,7 @@ def test_digits() -> None:
     assert [digits_of(name) for name in ("mp15", "mp50", "mp10000", "float32", "mp", "mp50x", "")] == [
         15, 50, 10000, None, None, None, None,
     ]  # fmt: skip
+    assert [digits_of(name) for name in ("mp٥٠", "mp5٠", "mp" + "9" * 5000)] == [None] * 3
     for name in ("mp14", "mp10001", "mp0"):
         with pytest.raises(InputError, match="expected mp15 to mp10000"):
             digits_of(name)
@@ -151,6 +152,18 @@ def test_an_error_names_the_layer_that_it_comes_from(settings: dict[str, Any], f
     with pytest.raises(InputError) as caught:
         plan(LAYERS, settings)
     assert caught.value.found == found
+
+
+@pytest.mark.parametrize("value", [["x"], {1}, {}, 5, None])
+def test_a_value_by_layer_of_any_type_is_one_error(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^layer input_layer: order .*; expected a text such as"):
+        plan(LAYERS, {"order": {"*": value}})
+
+
+@pytest.mark.parametrize("precision", ["mpN (such as mp50)", "mp٥٠", "mp", "", ["float32"], None, {}])
+def test_what_is_no_precision_is_refused_with_all_that_are(precision: Any) -> None:
+    with pytest.raises(InputError, match=r"^precision=.*; expected one of float16, .* or mpN \(such as mp50\)$"):
+        Arithmetic(precision)
 
 
 def test_an_error_that_is_of_no_layer_names_none() -> None:

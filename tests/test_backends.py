@@ -16,11 +16,14 @@ import pytest
 from backends_support import SIZE, random_images, random_weights
 
 from refnet.backends import VARIANTS, Run, run
+from refnet.backends.job import THREAD_VARIABLES
 from refnet.graph import Node
 from refnet.weights import Weights
 
 IMAGES = 2
 TOLERANCE = {"f32": 2e-5, "bf16": 4e-2, "f16": 4e-3}  # of a layer's largest value; K is at most 4608
+
+TELL_NO_THREADS = ("jax", "numpy")  # JAX has no way to ask; it is held to them by its variable
 
 Runs = Callable[..., Run]
 
@@ -141,7 +144,10 @@ def test_a_row_says_what_really_ran(name: str, run_of: Runs, tmp_path_factory: p
     assert backend["backend"] == variant.environment.get("KERAS_BACKEND", "tensorflow")
     assert backend["dtype_policy"] == "float32"
     assert backend["data_format"] == "channels_last"
-    assert backend.get("threads", 1) == 1
+    for model in (backend, backend["layered"]):
+        assert model.get("threads") == (None if name in TELL_NO_THREADS else 1)
+        assert len(model["weights"]) == len(weights_of("v1"))
+    assert {backend["environment"][variable] for variable in THREAD_VARIABLES} == {"1"}
     assert variant.inference_precision in (None, backend.get("inference_precision"))
     assert result.provenance["weights"]["sha256"] == weights_of("v1").hash
     text = json.dumps([dict(result.provenance), dict(result.trace.provenance)])

@@ -71,18 +71,28 @@ class Model:
             outputs[0][-1] = np.inf
         return outputs
 
-def describe(keras, job, model):
+def describe_model(keras, model):
+    job = child.job
     with h5py.File(job["weights"]) as file:
         held = tensors(file)
-    if name == "other-weights":
+    if name == "other-weights" or (name == "other-layered-weights" and model.every_layer):
         held["conv1_conv/kernel"] = held["conv1_conv/kernel"] + np.float32(1)
     if name == "fewer-weights":
         del held["conv1_conv/bias"]
     hashes = {{key: {{"dtype": "float32", "sha256": child.sha256_of_array(value)}} for key, value in held.items()}}
-    asked = {{key: os.environ[key] for key in job["environment"]}}
-    return {{"weights": hashes, "environment": asked}} if name != "mute" else {{}}
+    told = {{"backend": "torch", "dtype_policy": "float32", "inference_precision": "f32", "threads": 1}}
+    if name.startswith("tells-"):
+        told[name.removeprefix("tells-").replace("-", "_")] = 7
+    if name == "tells-no-threads":
+        del told["threads"]
+    return {{"weights": hashes, **told}} if name != "mute" else {{}}
+
+class Keras:
+    class backend:
+        image_data_format = staticmethod(lambda: "channels_last")
 
 def main(job):
+    child.job = job
     if name == "incomplete":
         del job["nodes"][40:42]
     if name == "other-shape":
@@ -92,9 +102,9 @@ def main(job):
         next(child.Path(job["output"]).glob("trace/100_*.npy")).write_bytes(b"")
 
 original, child.main = child.main, main
-child.configure = lambda job: None
+child.configure = lambda job: Keras
 child.build = lambda keras, job, every_layer=False: Model(job, every_layer)
-child.describe = describe
+child.describe_model = describe_model
 child.start(path)
 """
 
@@ -106,21 +116,29 @@ EXPECTED = {
     "raises": ("failed", r"^ValueError: no such layer$"),
     "status": ("failed", r"^ended with exit status 7$"),
     "silent": ("failed", r"left no whole result"),
-    "nan": ("failed", r"^returned NaN: first in pool1_pool, 2 of 12288 values$"),
-    "infinite-logits": ("failed", r"^returned infinity: first in logits of the plain model, 20 of 30 values$"),
+    "nan": ("ok", r"^2 numbers are NaN or infinite, first in pool1_pool$"),
+    "infinite-logits": ("ok", r"^20 numbers are NaN or infinite, first in logits of the plain model$"),
     "incomplete": ("failed", r"^the trace lacks \w+, \w+$"),
     "other-shape": ("failed", r"^layers have another shape: conv2_block1_1_conv "),
     "truncated": ("failed", r"left no whole result: .*not a readable"),
-    "other-weights": ("failed", r"^held other weights than were given to it: conv1_conv/kernel$"),
-    "fewer-weights": ("failed", r"^the model and the weights differ in conv1_conv/bias$"),
+    "other-weights": ("failed", r"^the plain model held other weights than were given to it: conv1_conv/kernel$"),
+    "other-layered-weights": ("failed", r"^the model of all layers held other weights .*: conv1_conv/kernel$"),
+    "fewer-weights": ("failed", r"^the plain model and the weights differ in conv1_conv/bias$"),
     "mute": ("failed", r"did not say which weights"),
+    "tells-backend": ("failed", r"^the plain model had the backend 7 instead of torch$"),
+    "tells-dtype-policy": ("failed", r"^the plain model had the dtype_policy 7 instead of float32$"),
+    "tells-inference-precision": ("failed", r"^the plain model had the inference_precision 7 instead of f32$"),
+    "tells-threads": ("failed", r"^the plain model had the threads 7 instead of 1$"),
+    "tells-no-threads": ("ok", r"^$"),
+    "log-taken": ("failed", r"log-taken\.log: Is a directory$"),
     "good-again": ("ok", r"^$"),
 }
 
 
 def fake(name: str) -> Variant:
     modules = ("no_such_module",) if name == "missing" else ("json",)
-    return Variant(name, modules, extra="torch", environment={"FAKE_SETTING": name}, batch_size=2)
+    environment = {"FAKE_SETTING": name, "KERAS_BACKEND": "torch"}
+    return Variant(name, modules, extra="torch", environment=environment, inference_precision="f32", batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +166,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs(weights: Weights, cache: Path, script: Path, folder: Path) -> dict[str, Run]:
     variants = [fake(name) for name in EXPECTED]
+    (folder / "log-taken.log").mkdir()
     found = run(variants, weights, random_images(3), folder, threads=1, timeout=120, cache=cache, child=script)
     return {result.variant: result for result in found}
 

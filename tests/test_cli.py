@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 
+import mpmath
 import numpy as np
 import pytest
 from drift_samples import sample_drift, variant
@@ -15,11 +17,22 @@ import refnet.drift
 import refnet.forward
 import refnet.images
 import refnet.weights
+from refnet.arithmetic import DoubleDouble
 from refnet.cli import main
 from refnet.cli.drift import exit_code
 from refnet.drift import OWN, Drift, VariantDrift
 from refnet.drift.drift import STATUSES
 from refnet.errors import InputError
+from refnet.provenance import sha256_of_array
+
+
+@dataclass
+class FakeWeights:
+    hash: str = "ab"
+    include_top: bool = True
+
+
+DIGIT_BITS = {"double-double": 106, "mp40": mpmath.libmp.dps_to_prec(40)}
 
 
 @pytest.fixture
@@ -127,15 +140,53 @@ def test_predict_prints_the_best_classes_and_writes_json(fakes, monkeypatch, tmp
     probabilities[0, [7, 3]] = 0.75, 0.25
     used = {}
     monkeypatch.setattr(refnet.forward, "predict", lambda x, w, **how: used.update(how) or probabilities)
-    monkeypatch.setattr(refnet.weights, "load_weights", lambda source: type("W", (), {"hash": "ab"}))
-    assert main(["predict", "--top", "2", "--no-fma", "--order", "pairwise", "--json", "p.json"]) == 0
+    monkeypatch.setattr(refnet.weights, "load_weights", lambda source: FakeWeights())
+    said = ["--accumulate", "float64", "--bias", "first", "--batch-norm", "shifted", "--shift", "fused", "--size", "40"]
+    assert main(["predict", "--top", "2", "--no-fma", "--order", "pairwise", "--json", "p.json", *said]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["class", "7", "0.750000"] and lines[2].split() == ["class", "3", "0.250000"]
     del used["progress"]
-    assert used == {"precision": "float32", "order": "pairwise", "fma": False, "threads": None}
+    assert used == {
+        "precision": "float32",
+        "accumulate": "float64",
+        "order": "pairwise",
+        "fma": False,
+        "bias": "first",
+        "batch_norm": "shifted",
+        "shift": "fused",
+        "threads": None,
+    }
     document = json.loads((tmp_path / "p.json").read_text())
     assert document["predictions"][0]["probabilities"] == probabilities[0].tolist()
     assert document["provenance"]["weights"] == "ab"
+    picture = refnet.images.load_images([refnet.images.bundled_image()], 40)
+    assert document["provenance"]["pictures"] == {"shape": [1, 40, 40, 3], "sha256": [sha256_of_array(picture)]}
+
+
+@pytest.mark.parametrize("precision", ["double-double", "mp40"])
+def test_predict_writes_all_digits_of_wide_numbers(fakes, monkeypatch, tmp_path, capsys, precision):
+    with mpmath.workprec(DIGIT_BITS[precision]):
+        third, rest = mpmath.mpf(1) / 3, mpmath.mpf(2) / 3
+    row = np.array([[third, rest]], object)
+    high = row.astype(np.float64)
+    wide = DoubleDouble(high, (row - high).astype(np.float64)) if precision == "double-double" else row
+    monkeypatch.setattr(refnet.forward, "predict", lambda x, w, **how: wide)
+    monkeypatch.setattr(refnet.weights, "load_weights", lambda source: FakeWeights())
+    assert main(["predict", "--precision", precision, "--json", "p.json", "--size", "32"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["class", "1", "0.666667"],
+        ["class", "0", "0.333333"],
+    ]
+    text = json.loads((tmp_path / "p.json").read_text())["predictions"][0]["probabilities"]
+    exact = wide.to_mpf()[0] if isinstance(wide, DoubleDouble) else row[0]
+    with mpmath.workprec(DIGIT_BITS[precision]):
+        assert [mpmath.mpf(digits) for digits in text] == list(exact)
+
+
+def test_predict_needs_a_top(fakes, monkeypatch, capsys):
+    monkeypatch.setattr(refnet.weights, "load_weights", lambda source: FakeWeights(include_top=False))
+    assert main(["predict", "--weights", "bare.h5"]) == 2
+    assert capsys.readouterr().err.startswith("refnet: bare.h5 has no top")
 
 
 def test_class_names_come_from_kerass_cache_or_not_at_all(tmp_path, monkeypatch):

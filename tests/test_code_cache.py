@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import refnet
+from refnet.kernels.code_cache import KEPT_VERSIONS
 
 # Prints the bits of a product in some orders, and how many functions were compiled and how many came from the cache.
 CHILD = """
@@ -30,6 +31,19 @@ dispatchers = {id(d): d for module in modules for d in vars(module).values() if 
 hits = sum(sum(d.stats.cache_hits.values()) for d in dispatchers)
 misses = sum(sum(d.stats.cache_misses.values()) for d in dispatchers)
 print(json.dumps({"bits": bits, "hits": hits, "misses": misses, "file": refnet.__file__}))
+"""
+# Prints how many functions `predict` compiled and the bits of what it gave, for a network of zeros and a bias.
+PREDICT = """
+import json, sys
+import numpy as np
+from numba.core import event
+import refnet
+from refnet.graph import resnet
+weights = {name: np.zeros(shape, np.float32) for name, shape in resnet(50).weights.items()}
+weights["predictions/bias"] = np.arange(1000, dtype=np.float32) / 1000
+with event.install_recorder("numba:compile") as recorder:
+    y = refnet.predict(np.ones((1, 32, 32, 3), np.float32), weights)
+print(json.dumps({"bits": y.tobytes().hex(), "compiled": len(recorder.buffer), "file": refnet.__file__}))
 """
 FUSED, PLAIN = {"order": "sequential"}, {"order": "sequential", "fma": False}
 ORDERS: dict[str, dict[str, Any]] = {
@@ -55,8 +69,12 @@ class Installation:
     cache: Path
 
     def run(self, *orders: dict[str, Any], cache: Path | None = None) -> dict[str, Any]:
-        environment = {**os.environ, "PYTHONPATH": str(self.root), "XDG_CACHE_HOME": str(cache or self.cache)}
-        command = [sys.executable, "-c", CHILD, json.dumps(orders or (FUSED,))]
+        return self.child(CHILD, json.dumps(orders or (FUSED,)), cache=cache or self.cache)
+
+    def child(self, program: str, *arguments: str, cache: Path) -> dict[str, Any]:
+        """What a program prints in a process of its own that imports this copy."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "XDG_CACHE_HOME": str(cache)}
+        command = [sys.executable, "-c", program, *arguments]
         done = subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
@@ -110,6 +128,15 @@ def test_a_second_process_compiles_nothing_and_leaves_the_folder_alone(
     assert installation.files() == files
 
 
+def test_the_first_predict_of_a_second_process_compiles_nothing(installation: Installation) -> None:
+    """What makes it start at once: all of a network's code comes from the folder, and none is added to it."""
+    first = installation.child(PREDICT, cache=installation.cache)
+    files = installation.files()
+    second = installation.child(PREDICT, cache=installation.cache)
+    assert first["compiled"] > 0 and second["compiled"] == 0
+    assert second["bits"] == first["bits"] and installation.files() == files
+
+
 def test_one_edited_line_changes_the_bits_of_the_next_process(
     installation: Installation, first: dict[str, Any]
 ) -> None:
@@ -132,13 +159,14 @@ def test_every_order_s_algebra_is_seen(installation: Installation) -> None:
 def test_old_versions_do_not_pile_up(installation: Installation) -> None:
     folder = installation.cache / "refnet" / "kernels"
     shutil.rmtree(folder)  # the folder of these sources is new
-    for number in range(9):
+    for number in range(KEPT_VERSIONS + 1):
         old = folder / f"old{number}"
         old.mkdir(parents=True)
         os.utime(old, (number, number))
     installation.run()
     left = {path.name for path in folder.iterdir()}
-    assert {"old8", "old7"} <= left and len(left) <= 4, "the newest stay"
+    newest = {f"old{number}" for number in range(2, KEPT_VERSIONS + 1)}
+    assert newest < left and len(left) == KEPT_VERSIONS, "the newest stay, and the folder that was made"
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "flipped"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from refnet.drift.drift import LAYER_COLUMNS, LOGIT_COLUMNS
 from refnet.drift.magnitude import sum_of_magnitudes
 from refnet.errors import InputError
 from refnet.graph import Graph, Node
+from refnet.report import write_report
 from refnet.trace import Trace
 
 CONV = Node(
@@ -136,6 +138,52 @@ def test_bad_arguments_are_refused_before_anything_runs(fakes, arguments, option
     with pytest.raises(InputError):
         measure_drift(PICTURE, *arguments, **options)
     assert not fakes.forward and not fakes.backends
+
+
+@pytest.mark.parametrize("fault", ["float64", "NaN", "no time", "a user's folder", "a file as folder"])
+def test_what_the_backends_would_refuse_is_refused_before_the_oracle_runs(fakes, tmp_path, fault):
+    (tmp_path / "mine" / "torch").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    x = {"float64": PICTURE.astype(np.float64), "NaN": PICTURE * np.float32(np.nan)}.get(fault, PICTURE)
+    folder = {"a user's folder": tmp_path / "mine", "a file as folder": tmp_path / "file"}.get(fault)
+    with pytest.raises(InputError):
+        measure_drift(x, FakeWeights(), ["torch"], timeout=0 if fault == "no time" else 9, folder=folder)
+    assert not fakes.forward and not fakes.backends
+
+
+def test_refnets_own_seconds_are_those_of_its_pass(fakes, monkeypatch):
+    original = measuring.activations
+
+    def slow(*arguments, **options):
+        time.sleep(0.05)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(measuring, "activations", slow)
+    assert 0.05 <= measure_drift(PICTURE, FakeWeights(), ["jax"])[OWN].seconds < 5
+
+
+def test_numbers_that_are_not_finite_are_counted_and_never_averaged(fakes, monkeypatch, tmp_path):
+    layers = {name: values.copy() for name, values in trace("float32", 1e-3).items()}
+    layers["conv"][0, 0, 0, 0], layers["conv"][0, 1, 0, 0] = np.nan, np.inf
+    layers["avg_pool"][:] = np.nan
+    layers["predictions"][0] = np.nan
+    plain = layers["predictions"].copy()
+    plain[1, 0] = np.inf
+    ran = Run("torch", "ok", "9 numbers", trace=Trace(layers), logits=plain)
+    monkeypatch.setattr(measuring, "run", lambda *_, **__: [ran])
+    found = measure_drift(PICTURE, FakeWeights(), ["torch"])
+    row = found["torch"]
+    assert (row.status, row.reason) == ("ok", "9 numbers")
+    assert row.layers["conv"]["nonfinite"] == 2 and row.layers["conv"]["rel_l2"] == pytest.approx(1e-3, rel=1e-2)
+    assert math.isfinite(row.layers["conv"]["max_over_sum"]) and math.isfinite(row.layers["conv"]["max_ulp"])
+    assert row.layers["avg_pool"]["nonfinite"] == layers["avg_pool"].size
+    assert math.isnan(row.layers["avg_pool"]["rel_l2"])
+    assert row.logits["nonfinite"] == 7 and row.logits["top1_agreement"] in (0, 0.5)
+    assert row.logits["layered_values"] == 1 and row.logits["layered_max_abs"] == 0
+    written = write_report(found, tmp_path / "drift.json")
+    again = Drift.load(written[0])
+    pd.testing.assert_frame_equal(again.table, found.table)
+    assert again["torch"].reason == "9 numbers"
 
 
 def test_sum_of_magnitudes_is_that_of_a_loop():

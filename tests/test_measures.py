@@ -204,3 +204,8 @@ def test_kl_is_never_negative_and_ignores_a_shift(t, shift):
 def test_logits_with_nan_have_no_kl():
     found = measure_logits(np.float32([[np.nan, 1, 2]]), np.array([[0.0, 1, 2]]))
     assert math.isnan(found["kl_nats"]) and found["nonfinite"] == 1 and found["top1_agreement"] == 1
+
+
+def test_a_picture_whose_logits_are_nan_agrees_in_nothing():
+    values, truth = np.full((1, 6), np.nan, np.float32), np.array([[6.0, 5, 4, 3, 2, 1]])
+    assert top_agreement(values, truth, 1) == top_agreement(values, truth, 5) == 0

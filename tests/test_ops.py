@@ -22,6 +22,8 @@ from refnet.graph import BATCH_NORM_EPSILON
 PRECISIONS = tuple(judge.FORMATS)  # double-double has its own tests
 EVERY = pytest.mark.parametrize("precision", PRECISIONS)
 FORMS = ("centred", "shifted", "shifted-fma")
+# the forms that have a shift, and how it comes about
+SHIFTED = tuple(itertools.product(FORMS[1:], ("rounded", "fused")))
 ORDERS = ("sequential", "reversed", "permuted:3", "blocks:2", "lanes:4", "pairwise:2", "kahan", "neumaier", "dot2")
 EVERY_ORDER = pytest.mark.parametrize("order", ORDERS)
 WIDE = dict.fromkeys(PRECISIONS, "float32") | {"float64": "float64"}  # where layers other than products compute
@@ -56,20 +58,68 @@ def bits(x: Any, precision: str) -> Any:
 
 
 @EVERY
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "shift"), [("centred", "rounded"), *SHIFTED])
 @pytest.mark.parametrize("epsilon", [BATCH_NORM_EPSILON, 1e-5])
 @few
 @given(data=st.data())
-def test_batch_norm(precision: str, form: str, epsilon: float, data: st.DataObject) -> None:
+def test_batch_norm(precision: str, form: str, shift: str, epsilon: float, data: st.DataObject) -> None:
     storage, wide = judge.STORAGE[precision], WIDE[precision]
     x = data.draw(numbers_of(storage))
     gamma, beta, mean = (data.draw(numbers_of(wide)) for _ in range(3))
     variance = data.draw(numbers_of(wide).map(abs) | st.just(0.0))
-    arithmetic = Arithmetic(precision, batch_norm=form)
+    arithmetic = Arithmetic(precision, batch_norm=form, shift=shift)
     vectors = [array([vector], wide) for vector in (gamma, beta, mean, variance)]
     ours = ops.batch_norm(array([[[[x]]]], storage), *vectors, epsilon=epsilon, arithmetic=arithmetic)
-    expected = judge.batch_norm(x, gamma, beta, mean, variance, epsilon=epsilon, format=wide, form=form)
+    expected = judge.batch_norm(
+        x, gamma, beta, mean, variance, epsilon=epsilon, format=wide, form=form, fused_shift=shift == "fused"
+    )
     assert bits(ours, precision) == [[[[stored(expected, precision)]]]]
+
+
+@EVERY
+@few
+@given(data=st.data())
+def test_batch_norm_folded_into_a_convolution(precision: str, data: st.DataObject) -> None:
+    """Each weight and the bias, which no bias is a zero of, against the judge's."""
+    storage, wide = judge.STORAGE[precision], WIDE[precision]
+    kernel = data.draw(st.lists(numbers_of(storage), min_size=3, max_size=3))
+    bias = data.draw(st.none() | numbers_of(storage))
+    gamma, beta, mean = (data.draw(numbers_of(wide)) for _ in range(3))
+    variance = data.draw(numbers_of(wide).map(abs) | st.just(0.0))
+    arithmetic = Arithmetic(precision, batch_norm="folded")
+    vectors = (array([vector], wide) for vector in (gamma, beta, mean, variance))
+    vectors = ops.norm_vectors(*vectors, epsilon=BATCH_NORM_EPSILON, arithmetic=arithmetic)
+    shaped, offset = array(kernel, storage).reshape(1, 3, 1, 1), None if bias is None else array([bias], storage)
+    weights, shift = ops.folded_kernel(shaped, offset, *vectors, arithmetic=arithmetic)
+    expected, expected_shift = judge.folded(
+        kernel, bias or 0, gamma, beta, mean, variance, epsilon=BATCH_NORM_EPSILON, format=wide
+    )
+    assert weights.shape == shaped.shape
+    assert bits(weights.ravel(), precision) == [stored(number, precision) for number in expected]
+    assert bits(shift, precision) == [stored(expected_shift, precision)]
+
+
+@EVERY
+def test_batch_norm_of_many_ordinary_numbers(precision: str) -> None:
+    """Full significands, for which every form and shift has other bits somewhere; hypothesis likes short ones."""
+    storage, wide, rng = judge.STORAGE[precision], WIDE[precision], np.random.default_rng(2)
+    x, bias = (random_numbers(rng, (64,), FORMATS[storage], 0) for _ in range(2))
+    vectors = [abs(random_numbers(rng, (64,), FORMATS[wide], 0)) for _ in range(4)]
+    channels, how = list(zip(*vectors, strict=True)), {"epsilon": BATCH_NORM_EPSILON}
+    for form, shift in [("centred", "rounded"), *SHIFTED]:
+        arithmetic = Arithmetic(precision, batch_norm=form, shift=shift)
+        ours = ops.batch_norm(x.reshape(1, 1, 1, 64), *vectors, arithmetic=arithmetic, **how).ravel()
+        judged = {"format": wide, "form": form, "fused_shift": shift == "fused", **how}
+        expected = [judge.batch_norm(number, *own, **judged) for number, own in zip(x, channels, strict=True)]
+        assert bits(ours, precision) == [stored(number, precision) for number in expected]
+    arithmetic = Arithmetic(precision, batch_norm="folded")
+    folded = ops.folded_kernel(
+        x.reshape(1, 1, 1, 64), bias, *ops.norm_vectors(*vectors, arithmetic=arithmetic, **how), arithmetic=arithmetic
+    )
+    for c, own in enumerate(channels):
+        (weight,), offset = judge.folded(x[c : c + 1], bias[c], *own, format=wide, **how)
+        assert bits(folded[0][..., c].item(), precision) == stored(weight, precision)
+        assert bits(folded[1][c].item(), precision) == stored(offset, precision)
 
 
 def test_the_forms_of_batch_norm_are_three() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import re
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -14,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnet.arithmetic import CHAINS, ORDERS, Order, Schedule, parse_order
+from refnet.arithmetic.chains import Chain
+from refnet.arithmetic.orders import Blocks, Lanes, Pairwise, Permuted, schedule_of
 from refnet.errors import InputError
 
 Tree = Any  # a list of terms that one chain takes in sequence, or a pair of trees that are added
@@ -60,11 +64,58 @@ def test_what_is_no_text_is_refused(order: Any) -> None:
         parse_order(order)
 
 
-def test_every_order_names_a_chain_and_cites_its_bound() -> None:
-    for kind in ORDERS.values():
-        assert kind.chain in CHAINS
-        text = f"{kind.__doc__}{type(CHAINS[kind.chain]).__doc__}"
-        assert ("|error|" in text and "Higham" in text) or "Rump" in text, kind
+@pytest.mark.parametrize("kind", ORDERS.values(), ids=ORDERS)
+def test_every_order_names_a_chain_and_cites_its_bound(kind: type[Order]) -> None:
+    """A plain order says its own; of a compensated one the chain does, which the order names."""
+    chain = type(CHAINS[kind.chain])
+    text = kind.__doc__ if kind.chain == "plain" else chain.__doc__
+    assert "|error| <=" in str(text) and re.search(r"[A-Z]\w+[^()]* (19|20)\d\d\b", str(text)), text
+    assert kind.chain == "plain" or f"chains.{chain.__name__}" in str(kind.__doc__)
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_every_chain_cites_its_bound(chain: Chain) -> None:
+    text = str(type(chain).__doc__)
+    assert "|error| <=" in text and re.search(r"[A-Z]\w+[^()]* (19|20)\d\d\b", text), text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Pairwise(2.0), lambda: Pairwise("2"), lambda: Pairwise(None), lambda: Pairwise(True),
+        lambda: Pairwise(np.float64(2)), lambda: Lanes(4.0), lambda: Permuted(1.5), lambda: Permuted([1]),
+        lambda: Blocks([2, 3]), lambda: Blocks(5), lambda: Blocks((2, 3.0)), lambda: Blocks("23"),
+    ],
+)  # fmt: skip
+def test_an_order_made_of_other_things_than_ints_is_refused(make: Callable[[], Order]) -> None:
+    with pytest.raises(InputError, match=r"^order \w+\(.*\); expected arguments of type int"):
+        make()
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "tree:(0)"])
+@pytest.mark.parametrize("terms", [0, -1])
+def test_a_sum_without_terms_has_no_schedule(text: str, terms: int) -> None:
+    with pytest.raises(InputError, match=rf"for a sum of {terms} terms; expected at least 1"):
+        parse_order(text).schedule(terms)
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "tree:(0..2)+((3),4,5)"])
+def test_schedules_are_shared_and_so_nobody_can_change_one(text: str) -> None:
+    schedule = schedule_of(parse_order(text), 6)
+    assert schedule is schedule_of(parse_order(text), 6)
+    arrays = [getattr(schedule, field.name) for field in dataclasses.fields(schedule)]
+    arrays = [array for array in arrays if isinstance(array, np.ndarray)]
+    assert len(arrays) >= 3
+    for array in arrays:
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_a_schedule_leaves_the_arrays_that_it_is_made_of_alone() -> None:
+    permutation = np.arange(3)
+    Schedule(permutation, np.array([3]), np.array([0]))
+    permutation[0] = 0
+    assert permutation.flags.writeable
 
 
 # ---- what the definitions say, once more: lists of terms and pairs -------------------------------------------------

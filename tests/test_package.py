@@ -191,7 +191,9 @@ def test_each_backend_has_an_extra_of_its_name(configuration: dict[str, Any], pr
     extras = configuration["project"]["optional-dependencies"]
     listed = re.search(r"^VARIANTS \?= (.*)$", (project / "Makefile").read_text(), re.MULTILINE)
     assert listed is not None
-    assert set(listed[1].split()) <= set(VARIANTS) & set(extras)
+    assert listed[1].split() == list(VARIANTS)
+    assert [variant.extra for variant in VARIANTS.values()] == list(VARIANTS)
+    assert set(VARIANTS) <= set(extras)
     assert set(Requirement(extras["all"][0]).extras) == set(extras) - {"all", "test"}
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
-from drift_samples import sample_drift
+from drift_samples import sample_drift, variant
 from PIL import Image
 from rich.console import Console
 
+from refnet.backends import STATUSES
 from refnet.drift import MEASURES, OWN, Drift
 from refnet.drift.drift import LOGIT_COLUMNS
 from refnet.errors import InputError
 from refnet.graph import DEPTHS, resnet
-from refnet.report import check_report, markdown, plot, tables, write_report
-from refnet.report.summary import short, stage_ends
+from refnet.report import check_report, files, markdown, plot, tables, write_report
+from refnet.report.summary import STATUS_STYLES, short, stage_ends
 
 NOTHING_RAN = Drift({}, {"kind": "float64"}, sample_drift().variants[2:])
 
@@ -69,7 +71,7 @@ def test_stage_ends_are_the_last_layers_of_the_stages(depth):
 
 def test_the_page_has_all_sections_and_keeps_reasons_in_their_line():
     page = markdown(sample_drift(), "drift.png")
-    for title in ("# Drift", "## Logits", "## Did not run", "## Relative L2", "## Measures", "## Provenance"):
+    for title in ("# Drift", "## Logits", "## What went wrong", "## Relative L2", "## Measures", "## Provenance"):
         assert f"\n{title}" in f"\n{page}"
     assert "- **openvino** (killed): died \\| of signal 9 (out of memory, perhaps)" in page
     assert "(drift.png)" in page and all(f"`{name}`" in page for name in MEASURES)
@@ -110,3 +112,28 @@ def test_a_folder_in_the_way_of_the_page_is_seen_before_the_work(tmp_path):
 def test_the_documentation_names_every_measure(project):
     text = (project / "docs" / "drift.md").read_text(encoding="utf-8")
     assert [name for name in LOGIT_COLUMNS if f"`{name}`" not in text] == []
+
+
+def test_what_was_not_finite_is_said_of_a_variant_that_ran():
+    drift = sample_drift(replace(variant("jax", 1e-6), reason="2 numbers are NaN or infinite, first in pool1_pool"))
+    assert "jax: ok, 2 numbers are NaN or infinite, first in pool1_pool" in printed(drift)
+    assert "- **jax** (ok): 2 numbers are NaN" in markdown(drift)
+
+
+def test_a_report_replaces_the_older_one_whole_or_not_at_all(tmp_path, monkeypatch):
+    for name in ("drift.json", "drift.md", "drift.png"):
+        (tmp_path / name).write_text("older")
+
+    def broken(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "markdown", broken)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(sample_drift(), tmp_path / "drift.json")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("drift.json", "drift.md", "drift.png"), "older"
+    )
+
+
+def test_every_status_has_a_colour():
+    assert set(STATUS_STYLES) == set(STATUSES)

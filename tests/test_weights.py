@@ -151,6 +151,20 @@ def test_a_variant_asked_for_is_held_against_the_tensors() -> None:
         Weights(random_tensors(include_top=False), variant="v1.5")
 
 
+def test_v1_that_lost_its_biases_is_not_taken_for_v1_5() -> None:
+    tensors = {name: t for name, t in random_tensors().items() if not name.endswith("_conv/bias")}
+    lost = sorted(set(random_tensors()) - set(tensors))
+    with pytest.raises(InputError, match=r"is no ResNet50 v1: missing: .*say variant='v1\.5'") as error:
+        Weights(tensors)
+    assert len(lost) == 53 and all(name in str(error.value) for name in lost)
+    assert Weights(Weights(tensors, variant="v1.5")).variant == "v1.5"
+
+
+def test_the_source_cannot_change() -> None:
+    with pytest.raises(AttributeError):
+        random_weights(include_top=False).source = "elsewhere"  # type: ignore[misc]
+
+
 def test_tensors_of_something_else() -> None:
     with pytest.raises(InputError, match="2 tensors and none of a ResNet"):
         Weights({"a": np.zeros(3), "b": np.zeros(4)})

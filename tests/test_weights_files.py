@@ -156,6 +156,30 @@ def test_compressed_files_are_read(folder: Path) -> None:
     assert read_weights(folder / "z.h5") == Weights(tensors)
 
 
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_a_file_of_others_without_biases_is_v1_5_only_if_that_is_said(folder: Path, suffix: str) -> None:
+    weights = random_weights(variant="v1.5", include_top=False)
+    path = save_weights(weights, folder / f"unsaid{suffix}")
+    match suffix:
+        case ".npz":
+            np.savez(path, allow_pickle=False, **weights)
+        case ".safetensors":
+            save_file(dict(weights), path)
+        case _:
+            with h5py.File(path, "r+") as file:
+                del file.attrs["refnet_variant"]
+    with pytest.raises(InputError, match="missing: conv1_conv/bias"):
+        read_weights(path)
+    said = convert(path, folder / "said.npz", variant="v1.5")
+    assert said == read_weights(folder / "said.npz") == weights
+
+
+def test_a_word_in_an_npz_must_be_one(folder: Path) -> None:
+    np.savez(folder / "words.npz", allow_pickle=False, refnet_variant=np.array("v1.5" * 1000))
+    with pytest.raises(InputError, match="expected one word"):
+        read_weights(folder / "words.npz")
+
+
 def test_convert(folder: Path) -> None:
     source = save_weights(random_weights(), folder / "from.npz")
     assert convert(source, folder / "to.h5") == read_weights(folder / "to.h5") == random_weights()

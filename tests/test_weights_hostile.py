@@ -290,7 +290,15 @@ def test_a_pickle_in_an_npz_does_not_run(tmp_path: Path) -> None:
 
 HOSTILE_NPZ = {
     "shape bomb": ({"conv1_conv/kernel.npy": npy((7, 7, 3, 1 << 50), "<f4", b"")}, "shape (7, 7, 3, 1125899906842624)"),
-    "zip bomb": ({"stranger.npy": npy((1 << 26,), "<f4", bytes(1 << 28))}, "none of a ResNet"),
+    "zip bomb": ({"stranger.npy": npy((1 << 26,), "<f4", bytes(1 << 28))}, "packs 268435529 bytes into"),
+    "header bomb": (
+        {"stranger.npy": b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 25) + b" " * ((1 << 25) - 20)},
+        "an npy header of 33554432 bytes",
+    ),
+    "one name": (
+        {"a": npy((1,), "<f4", bytes(4)), "a.npy": npy((1,), "<f4", bytes(4))},
+        "two members that are called a",
+    ),
     "cut": ({"conv1_conv/kernel.npy": npy(KERNEL.shape, "<f4", b"1234")}, "conv1_conv/kernel.npy is not a whole"),
     "no array": ({"conv1_conv/kernel.npy": b"hello"}, "not a whole archive"),
     "code in the header": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import stat
 import sys
@@ -21,6 +22,15 @@ from refnet.graph import Graph
 from refnet.weights import exchange_file, imagenet, imagenet_file, keras_home, load_weights, read_weights, save_weights
 from refnet.weights import synthetic as generator
 from refnet.weights.loading import SYNTHETIC_SOURCES
+
+imagenet_module = importlib.import_module("refnet.weights.imagenet")  # its name in the package is the function's
+
+
+@pytest.fixture(autouse=True)
+def keras_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreters here are stand-ins: no test depends on what is installed."""
+    monkeypatch.setattr(imagenet_module, "find_spec", lambda name: True)
+
 
 # --- imagenet ---------------------------------------------------------------------------------------------------
 
@@ -71,6 +81,27 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, script: str
     assert "resnet101_weights_tf_dim_ordering_tf_kernels.h5" in text
     assert str(tmp_path / "models") in text
     assert "synthetic" in text
+
+
+@pytest.mark.parametrize(
+    ("installed", "said"), [({"torch"}, "Keras is not"), ({"keras", "scipy"}, "none of its backends is")]
+)
+def test_a_download_needs_keras(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: set[str], said: str
+) -> None:
+    monkeypatch.setattr(imagenet_module, "find_spec", lambda name: name in installed or None)
+    with pytest.raises(InputError, match=f"{said} installed; install keras"):
+        imagenet(home=tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+def test_a_download_uses_a_backend_that_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: str
+) -> None:
+    monkeypatch.setattr(imagenet_module, "find_spec", lambda name: name in ("keras", backend) or None)
+    with pytest.raises(InputError, match=f"runs on {backend}"):
+        script = "import os; raise SystemExit('runs on ' + os.environ['KERAS_BACKEND'])"
+        imagenet(home=tmp_path, python=fake_python(tmp_path / "python", script))
 
 
 def test_without_an_interpreter(tmp_path: Path) -> None:
@@ -208,6 +239,16 @@ def test_the_cache_says_when_it_cannot_write(tmp_path: Path) -> None:
         cached(tmp_path / "file" / "sub", "x", read=Path.read_text, make=Path.touch)
     with pytest.raises(InputError, match="does not hold what was just written"):
         cached(tmp_path, "x", read=lambda path: None, make=Path.touch)
+
+
+def test_what_cannot_be_kept_is_made_elsewhere(tmp_path: Path, counting: Counting) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "spare").mkdir()
+    cache = tmp_path / "file" / "cache"
+    weights = load_weights("synthetic", include_top=False, cache=cache)
+    assert weights == random_weights(include_top=False, classes=1000)
+    exchanged = exchange_file(weights, cache, otherwise=tmp_path / "spare")
+    assert exchanged.parent == tmp_path / "spare" and read_weights(exchanged) == weights
 
 
 def test_a_failed_make_leaves_nothing(tmp_path: Path) -> None:

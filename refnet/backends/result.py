@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError, VariantError
 from ..graph import Graph
-from ..provenance import sha256_of_array
+from ..provenance import sha256_of_array, usable_cores
 from ..trace import Trace
 from .variants import Variant
 
@@ -100,12 +100,17 @@ def _complete(found: Trace, graph: Graph, batch: int) -> Trace:
 def _check_model(
     name: str, told: Mapping[str, Any], weights: Mapping[str, np.ndarray], variant: Variant, threads: int | None
 ) -> None:
-    """What a model said of itself against what was asked for; only a backend may be silent about its threads."""
+    """What a model said of itself against what was asked for.
+
+    A backend need not tell its threads, and may start fewer where more are asked for than there are cores.
+    """
+    started = told.get("threads")
+    excused = threads is None or started is None or (threads > usable_cores() and started < threads)
     asked = {
         "backend": variant.backend,
         "dtype_policy": variant.dtype_policy,
         "inference_precision": variant.inference_precision,
-        "threads": None if told.get("threads") is None else threads,
+        "threads": None if excused else threads,
     }
     _check_weights(name, told.get("weights"), weights)
     for what, value in asked.items():

@@ -37,7 +37,7 @@ def drift(
         typer.Option(
             metavar="N",
             min=1,
-            help="Threads of refnet and of each backend.  [default: the cores refnet may use; each backend's own choice]",
+            help="Threads of refnet and of each backend.  [default: the cores refnet may use; each backend's choice]",
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for each backend.")] = 600,

@@ -10,10 +10,8 @@ from .. import ops
 from ..arithmetic import Arithmetic, exported, stored
 from ..arithmetic.formats import Array
 from ..graph import Node
+from ..ops import Padding, Pair
 from .fusion import Step
-
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 
 
 class Engine(Protocol):

@@ -15,10 +15,8 @@ from mpmath.libmp import dps_to_prec, from_float, mpf_add, mpf_div, mpf_exp, mpf
 
 from ..arithmetic.formats import Array
 from ..errors import InputError
+from ..ops import Padding, Pair
 from .scaled import Objects, RawMpf, Scaled, common, from_floats, from_raw
-
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 
 GUARD_BITS = 64  # beyond p, in square root, quotient and softmax, before their one rounding to p
 
