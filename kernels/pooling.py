@@ -10,7 +10,8 @@ from numba import types
 from .. import ops
 from ..arithmetic import Arithmetic, planewise, shape_of, stored
 from ..arithmetic.formats import Array
-from .convolution import NO_PADDING, Pair, convolve, pack_kernel
+from ..ops import Pair
+from .convolution import NO_PADDING, convolve, pack_kernel
 from .jit import compiled, kernel
 from .threads import run_all
 

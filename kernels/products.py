@@ -11,8 +11,9 @@ from .. import ops
 from ..arithmetic import Arithmetic, DoubleDouble, Order, exported, planewise, shape_of, stored
 from ..arithmetic.formats import Array
 from ..errors import InputError
+from ..ops import Padding, Pair
 from . import pooling
-from .convolution import NO_PADDING, Padding, Pair, convolve, pack_kernel
+from .convolution import NO_PADDING, convolve, pack_kernel
 from .threads import usable_threads
 
 

@@ -13,7 +13,8 @@ from ..arithmetic import Arithmetic, planewise
 from ..arithmetic.formats import Array
 from ..kernels import pooling
 from ..kernels.convolution import NO_PADDING, Epilogue, PackedKernel, convolve, pack_kernel
-from .engine import Padding, Pair, SpecEngine
+from ..ops import Padding, Pair
+from .engine import SpecEngine
 from .fusion import Step
 
 Kept = MutableMapping[str, tuple[Arithmetic, Any]]
