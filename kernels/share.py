@@ -18,15 +18,15 @@ IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LE
 @kernel
 def copy_run(x: Array, start: int, count: int, packed: Array, row: int, at: int, stride: int) -> None:
     """`count` numbers of x become the terms at, at + 1, ... of a packed row, whose chunks lie `stride` apart."""
-    done = 0
-    while done < count:
-        chunk, place = divmod(at + done, CHUNK)
-        size = min(CHUNK - place, count - done)
+    target, room = row + at // CHUNK * stride + at % CHUNK, CHUNK - at % CHUNK
+    while count > 0:
+        size = min(room, count)
         # unsigned: an index that may be negative keeps LLVM from copying whole vectors
-        source, target = np.uint64(start + done), np.uint64(row + chunk * stride + place)
+        a, b = np.uint64(start), np.uint64(target)
         for i in range(np.uint64(size)):
-            packed[target + i] = x[source + i]
-        done += size
+            packed[b + i] = x[a + i]
+        start, count = start + size, count - size
+        target, room = target + size + stride - CHUNK, CHUNK
 
 
 @kernel
@@ -51,10 +51,12 @@ def copy_window(
         if y < 0 or y >= height:
             copy_zeros(line, packed, row, at, stride)
             continue
-        copy_zeros(before, packed, row, at, stride)
+        if before:
+            copy_zeros(before, packed, row, at, stride)
         start = ((height_before + image * height + y) * width + left) * channels
         copy_run(x, start + before, after - before, packed, row, at + before, stride)
-        copy_zeros(line - after, packed, row, at + after, stride)
+        if after < line:
+            copy_zeros(line - after, packed, row, at + after, stride)
 
 
 @kernel

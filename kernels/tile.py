@@ -14,7 +14,7 @@ from ..arithmetic import CHAINS, NUMBERS, Arithmetic
 from ..arithmetic.formats import Format
 from .jit import vector_bytes
 
-CHUNK = 272  # terms of one row that lie together in a packed tile, so that the rows' distance is a constant
+CHUNK = 144  # terms of one row that lie together in a packed tile, so that the rows' distance is a constant
 ACCUMULATORS = {64: 28, 32: 12, 16: 12}  # registers for accumulators, by the vector's bytes
 VECTORS = 2  # a tile's columns, in vectors
 FRESH, ON_TOP = 1, 2  # how a piece starts: a chain from +0 or the bias, or from the newest value of the stack

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from refnet import kernels, ops
 from refnet.arithmetic import PRECISIONS, Arithmetic, exported, stored
 from refnet.errors import InputError
+from refnet.kernels.tile import CHUNK
 
 EVERY = each(ARITHMETICS)
 # double-double has no third judge: test_compensated.py holds it against its bounds
@@ -70,9 +71,9 @@ def test_dot_equals_the_judge(arithmetic: Arithmetic, terms: int, seed: int, wil
     assert same_bits(np.asarray(got, np.float64), np.asarray(judge.to_float(exact), np.float64)), (a, b)
 
 
-@pytest.mark.parametrize("terms", [1, 271, 272, 273, 4608])
+@pytest.mark.parametrize("terms", [1, CHUNK - 1, CHUNK, CHUNK + 1, 4608])
 @pytest.mark.parametrize(
-    "order", ["sequential", "permuted:1", "lanes:64", "pairwise:8", "pairwise", "blocks:272", "dot2"]
+    "order", ["sequential", "permuted:1", "lanes:64", "pairwise:8", "pairwise", f"blocks:{CHUNK}", "dot2"]
 )
 def test_lengths_around_a_chunk(terms: int, order: str) -> None:
     rng = np.random.default_rng(terms)
@@ -81,7 +82,7 @@ def test_lengths_around_a_chunk(terms: int, order: str) -> None:
     assert same_bits(kernels.matmul(a, b, order=order), ops.sums(a, b, None, arithmetic=arithmetic))
 
 
-@pytest.mark.parametrize("terms", [1, 273, pytest.param(4608, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("terms", [1, CHUNK + 1, pytest.param(4608, marks=pytest.mark.slow)])
 @EVERY
 def test_every_length_equals_the_definition(arithmetic: Arithmetic, terms: int) -> None:
     """One term, one more than a chunk, and the longest sum of the network."""
