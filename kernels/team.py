@@ -6,6 +6,9 @@ helpers in the same way. Helpers are daemons: they never keep a process alive.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
 import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
@@ -18,8 +21,12 @@ from numba.extending import intrinsic
 
 from .jit import compiled, kernel
 
-SPINS = 20_000  # looks at a counter before a helper sleeps: a fraction of a millisecond
+SPINS = 2_000_000  # looks at a counter before a helper sleeps: about a millisecond
 STRIDE = 16  # counters lie this many apart, so that no two share a cache line
+
+_current_core: Callable[[], int] | None = (
+    getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+)
 
 
 @intrinsic
@@ -60,15 +67,19 @@ class Team:
         self._wake = [Event() for _ in range(helpers)]
         self._failures: list[BaseException] = []
         self._work: Callable[[], None] = _nothing
-        for place in range(helpers):
-            Thread(target=self._help, args=(place,), name=f"refnet-{place}", daemon=True).start()
+        self._threads = [
+            Thread(target=self._help, args=(place,), name=f"refnet-{place}", daemon=True) for place in range(helpers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def call(self, work: Callable[[], None]) -> None:
         """work() on every thread of the team; it returns, or raises what one of them raised, when all are done."""
         self._work = work
         self._started[0] += 1
-        for asleep, wake in zip(self._asleep, self._wake, strict=True):
+        for thread, asleep, wake in zip(self._threads, self._asleep, self._wake, strict=True):
             if asleep.is_set():
+                _keep_off_this_core(thread)
                 wake.set()
         try:
             work()
@@ -100,6 +111,16 @@ class Team:
             self._wake[place].wait()
             self._wake[place].clear()
         self._asleep[place].clear()
+
+
+def _keep_off_this_core(thread: Thread) -> None:
+    """Linux wakes a thread on the core of the one that wakes it, where it would wait for that one's work to end."""
+    if _current_core is None or thread.native_id is None:
+        return
+    others = os.sched_getaffinity(0) - {_current_core()}
+    if others:
+        with contextlib.suppress(OSError):  # not allowed: the thread works all the same, a little later
+            os.sched_setaffinity(thread.native_id, others)
 
 
 def _nothing() -> None:
