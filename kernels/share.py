@@ -10,9 +10,9 @@ from .jit import kernel
 from .tile import CHUNK
 from .tile_code import run_tile
 
-IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS, PLANES = (
-    range(14)
-)
+# places of a convolution's sizes in `shape`
+IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W = range(8)
+TOP, LEFT, OUT_H, OUT_W, FILTERS, PLANES = range(8, 14)
 
 
 @kernel

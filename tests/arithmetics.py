@@ -75,7 +75,8 @@ def random_numbers(rng: np.random.Generator, shape: tuple[int, ...], format_: Fo
         return DoubleDouble(high, low)
     numbers = rng.standard_normal(shape)
     exponents = rng.integers(format_.emin - format_.precision, format_.emax + 1, shape)
-    spread = np.ldexp(numbers, exponents.astype(np.int32))
+    with np.errstate(over="ignore"):
+        spread = np.ldexp(numbers, exponents.astype(np.int32))
     special = rng.choice(special_values(format_), shape)
     kind = rng.random(shape)
     return round_to(np.where(kind < wild / 2, spread, np.where(kind < wild, special, numbers)), format_)

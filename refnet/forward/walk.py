@@ -54,11 +54,11 @@ def walk(
 
 
 def _entering(engine: Engine, producer: Engine, activation: Any) -> Any:
-    """An activation as an engine reads it: rounded to its storage, unless it was made in the same arithmetic."""
+    """An activation as an engine reads it: rounded to its storage, unless it was stored in that format already."""
     alike = engine is producer or (
         isinstance(engine, FusingEngine)
         and isinstance(producer, FusingEngine)
-        and engine.arithmetic == producer.arithmetic
+        and engine.arithmetic.storage == producer.arithmetic.storage
     )
     return activation if alike else engine.storage(activation)
 
