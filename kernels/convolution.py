@@ -15,16 +15,18 @@ from ..arithmetic.formats import Array
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
 from ..ops import Padding, Pair
-from .jit import compiled
+from . import share
+from .jit import compiled, native
 from .pack import pack_columns, pieces_of
 from .rounding import operands
-from .share import convolve_share
-from .threads import run_all
+from .threads import run_kernel
 from .tile import CHUNK, NORMS, Tile, tile_for
 
 Share = tuple[int, int, int, int]
 NO_PADDING: Padding = ((0, 0), (0, 0))
-BLOCK_BYTES = 1 << 21  # packed rows of one share: they are read again for every panel, from the outer caches
+CACHE_BYTES = 1 << 19  # packed rows of one share: they are read again for every panel ...
+CACHE_LINE = 64
+BLOCK_ROWS = 256  # ... but at least so many, since all columns are read again for every share
 SHARES_A_THREAD = 2
 FEW_TILES = 4  # a thread: fewer cannot be shared evenly by rows
 
@@ -41,9 +43,7 @@ class PackedKernel:
     data: Array
 
     def vector(self, numbers: Any) -> Array:
-        """One number for each column, those of the last panel that have no filter included; empty for None."""
-        if numbers is None:
-            return np.empty(0, self.data.dtype)
+        """One number for each column, those of the last panel that have no filter included."""
         filled = np.zeros((self.planes, self.data.shape[0] * self.data.shape[-1]), self.data.dtype)
         for plane, values in enumerate(numbers if isinstance(numbers, tuple) else (numbers,)):
             filled[plane, : len(values)] = values
@@ -89,29 +89,21 @@ def convolve(
 
     bias: in the storage format.  The epilogue's vectors are in the elementwise format.
     """
-    source = _flat(_operands(x, arithmetic))
-    plan = _plan(shape_of(x), kernel.shape, strides, padding, arithmetic, source.dtype.str, threads)
     working = kernel.data.dtype
+    source = _flat(_operands(x, arithmetic)).astype(working, copy=False)
+    plan = _plan(shape_of(x), kernel.shape, strides, padding, arithmetic, threads)
     y = np.empty((arithmetic.storage.planes, *plan.output), working)
-    shortcut = (
-        np.empty(0, working) if epilogue.shortcut is None else _flat(epilogue.shortcut).astype(working, copy=False)
-    )
+    nothing = np.empty(0, working)
+    shortcut = nothing if epilogue.shortcut is None else _flat(epilogue.shortcut).astype(working, copy=False)
     first = arithmetic.bias == "first"
     vectors = (bias if first else None, None if first else bias, *epilogue.vectors, None, None, None)
-    start, last, *norm = (kernel.vector(vector) for vector in vectors[:5])
-    numbers, data = y.reshape(-1), kernel.data.reshape(-1)
-    form, relu = NORMS.index(epilogue.norm), int(epilogue.relu)
-
-    def run(share: Share) -> None:
-        packed = np.empty((share[1] - share[0]) * plan.tile_size, working)
-        room = np.empty(plan.stack_size + plan.tile.lines * plan.tile.columns, working)
-        plan.code(
-            plan.tile_code, plan.tile.rows, plan.tile.columns, source, plan.shape, plan.permutation, plan.in_place,
-            data, plan.pieces, numbers, start, last, form, *norm, shortcut, relu, *share,
-            packed, room[: plan.stack_size], room[plan.stack_size :],
-        )  # fmt: skip
-
-    run_all(run, plan.shares, threads)
+    columns = [nothing if vector is None else kernel.vector(vector) for vector in vectors[:5]]
+    table = plan.table.copy()
+    table[share.FORM], table[share.RELU] = NORMS.index(epilogue.norm), epilogue.relu
+    scratch = np.empty(table[share.SCRATCH_SIZE] * plan.threads, np.uint8)
+    # what has an address in the table stays alive by the names in this function
+    plan.place(table, source, kernel.data.reshape(-1), y.reshape(-1), *columns, shortcut, scratch)
+    run_kernel(plan.function, plan.code, table.ctypes.data, plan.threads)
     y = y.astype(arithmetic.storage.working, copy=False)
     return DoubleDouble(*y) if len(y) == 2 else y[0]
 
@@ -131,19 +123,19 @@ def _flat(number: Any) -> Array:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the shapes, the arithmetic and the threads of a convolution decide."""
+    """What the shapes, the arithmetic and the threads of a convolution decide.
 
-    tile: Tile
-    tile_code: int
-    code: Callable[..., None]
+    place: writes arrays' addresses into a table.  function, code: what threads.run_kernel runs.  table: a
+    convolution's, filled in up to SHAPE_END.  held: the arrays whose addresses are there.
+    """
+
+    place: Callable[..., None]
+    function: int
+    code: int
     output: tuple[int, int, int, int]
-    shape: Indices
-    permutation: Indices
-    in_place: bool
-    pieces: Indices
-    tile_size: int
-    stack_size: int
-    shares: tuple[Share, ...]
+    threads: int
+    table: Indices
+    held: tuple[Indices, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -153,7 +145,6 @@ def _plan(
     strides: Pair,
     padding: Padding,
     arithmetic: Arithmetic,
-    source: str,
     threads: int,
 ) -> _Plan:
     (top, bottom), (left, right) = padding
@@ -164,31 +155,35 @@ def _plan(
     pixels, terms = images * out_h * out_w, kernel_h * kernel_w * channels
     schedule = schedule_of(arithmetic.summation, terms)
     tile = tile_for(arithmetic, pixels, stacks=len(schedule.lengths) > 1)
-    tile_size = -(-terms // CHUNK) * tile.lines * CHUNK
-    tiles, panels = -(-pixels // tile.rows), -(-filters // tile.columns)
-    sizes = (images, height, width, channels, kernel_h, kernel_w, *strides, top, left, out_h, out_w, filters)
-    return _Plan(
-        tile=tile,
-        tile_code=tile.code,
-        code=_compiled(tile, source),
-        output=(images, out_h, out_w, filters),
-        shape=np.array([*sizes, tile.storage.planes]),
-        permutation=np.ascontiguousarray(schedule.permutation, np.int64),
-        in_place=schedule.in_place,
-        pieces=pieces_of(arithmetic.summation, terms, tile.lines).reshape(-1),
-        tile_size=tile_size,
-        stack_size=schedule.depth * tile.rows * tile.columns * tile.sums.planes,
-        shares=tuple(_shares(tiles, panels, tile_size * np.dtype(tile.sums.working).itemsize, threads)),
-    )
+    size = np.dtype(tile.sums.working).itemsize
+    tile_bytes = -(-terms // CHUNK) * tile.lines * CHUNK * size
+    shares = list(_shares(-(-pixels // tile.rows), -(-filters // tile.columns), tile, tile_bytes, threads))
+    pieces = pieces_of(arithmetic.summation, terms, tile.lines)
+    permutation = np.ascontiguousarray([] if schedule.in_place else schedule.permutation, np.int64)
+    held = (pieces, np.array(shares, np.int64), permutation)
+    rooms = [tile.lines * tile.columns, schedule.depth * tile.rows * tile.columns * tile.sums.planes, terms]
+    places = np.cumsum([0] + [-(-room * size // CACHE_LINE) * CACHE_LINE for room in rooms]).tolist()
+    scratch = places[-1] + max(end - first for first, end, *_ in shares) * tile_bytes
+    table = np.zeros(share.ARGUMENTS, np.int64)
+    table[: share.SHAPE_END] = (
+        images, height, width, channels, kernel_h, kernel_w, *strides, top, left, out_h, out_w, filters,
+        tile.storage.planes, size, tile.rows, tile.columns, permutation.ctypes.data if len(permutation) else 0,
+        pieces.ctypes.data, len(pieces), held[1].ctypes.data, len(shares), -(-scratch // CACHE_LINE) * CACHE_LINE,
+        *places,
+    )  # fmt: skip
+    table[share.ACROSS] = -(-filters // tile.columns) * tile.columns
+    function = native(share.convolve_shares, types.literal(tile.code), types.int64)
+    output = (images, out_h, out_w, filters)
+    return _Plan(_placing(tile), function, tile.code, output, min(threads, len(shares)), table, held)
 
 
-def _shares(tiles: int, panels: int, tile_bytes: int, threads: int) -> Iterator[Share]:
+def _shares(tiles: int, panels: int, tile: Tile, tile_bytes: int, threads: int) -> Iterator[Share]:
     """(first tile, end, first panel, end) of each share.
 
     Many tiles are shared by rows, as many of them as the cache holds when they are packed; few by columns, each share
     packing all rows. The shares are a multiple of the threads, and several for each, since cores are not alike.
     """
-    blocks = -(-tiles // max(1, BLOCK_BYTES // tile_bytes))
+    blocks = -(-tiles // max(1, BLOCK_ROWS // tile.rows, CACHE_BYTES // tile_bytes))
     across = 1
     if threads > 1 and tiles < FEW_TILES * threads:
         across = min(panels, SHARES_A_THREAD * threads)
@@ -200,14 +195,8 @@ def _shares(tiles: int, panels: int, tile_bytes: int, threads: int) -> Iterator[
             yield (*rows, panels * j // across, panels * (j + 1) // across)
 
 
-def _compiled(tile: Tile, source: str) -> Callable[..., Any]:
-    integers, fixed = (types.Array(types.int64, 1, "C", readonly=readonly) for readonly in (False, True))
-    working = np.dtype(tile.sums.working).str
-    numbers, x = (types.Array(_NUMBA[dtype], 1, "C") for dtype in (working, source))
-    return compiled(
-        convolve_share, types.literal(tile.code), types.int64, types.int64, x, integers, integers, types.boolean,
-        numbers, fixed, *[numbers] * 3, types.int64, *[numbers] * 4, types.int64, *[types.int64] * 4, *[numbers] * 3,
-    )  # fmt: skip
-
-
-_NUMBA = {np.dtype(dtype).str: getattr(types, dtype) for dtype in ("float32", "float64")}
+def _placing(tile: Tile) -> Callable[..., None]:
+    """share.place_arrays for arrays of a tile's numbers."""
+    integers, octets = types.Array(types.int64, 1, "C"), types.Array(types.uint8, 1, "C")
+    numbers = types.Array(types.float32 if tile.sums.working is np.float32 else types.float64, 1, "C")
+    return compiled(share.place_arrays, integers, *[numbers] * 9, octets)

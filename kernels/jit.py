@@ -31,6 +31,14 @@ def compiled(dispatcher: Any, *arguments: types.Type) -> Callable[..., Any]:
 
 
 @cache
+def native(dispatcher: Any, *arguments: types.Type) -> int:
+    """The address of that machine code, which memory.call_native calls; it must raise nothing."""
+    compiled(dispatcher, *arguments)
+    overload = dispatcher.overloads[arguments]
+    return int(overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name))
+
+
+@cache
 def vector_bytes() -> int:
     """The longest vector of the CPU that Numba compiles for (which NUMBA_CPU_FEATURES may have chosen)."""
     features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from threading import Lock
 from typing import TypeVar
 
 from ..errors import InputError
-from .team import Team
+from .team import Team, run_alone
 
 T = TypeVar("T")
 
@@ -24,22 +25,46 @@ def usable_threads(threads: int | None) -> int:
 
 
 def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> None:
-    """work(share) for each share, on up to `threads` threads, this one among them; each takes the next one.
-
-    Where another Python thread is using the same team, this one does its work alone.
-    """
+    """work(share) for each share, on up to `threads` threads, this one among them; each takes the next one."""
     places = count()  # next() of it is one step of the interpreter: no two threads get the same
 
     def take() -> None:
         while (place := next(places)) < len(shares):
             work(shares[place])
 
-    team = _team(threads) if min(threads, len(shares)) > 1 else None
+    run_together(take, min(threads, len(shares)))
+
+
+def run_together(work: Callable[[], object], threads: int) -> None:
+    """work() on each of `threads` threads, this one among them; they share what is to be done by a counter of theirs.
+
+    Where another Python thread is using the same team, this one calls it alone.
+    """
+    with _team_of(threads) as team:
+        if team:
+            team.call(work)
+        else:
+            work()
+
+
+def run_kernel(function: int, code: int, table: int, threads: int) -> None:
+    """run_together of a kernel at an address (jit.native), without the interpreter."""
+    with _team_of(threads) as team:
+        if team:
+            team.run(function, code, table)
+        else:
+            run_alone(function, code, table)
+
+
+@contextmanager
+def _team_of(threads: int) -> Iterator[Team | None]:
+    """The team of that many threads, or None for one thread and where another Python thread is using the team."""
+    team = _team(threads) if threads > 1 else None
     if team is None or not team.lock.acquire(blocking=False):
-        take()
+        yield None
         return
     try:
-        team.call(take)
+        yield team
     finally:
         team.lock.release()
 

@@ -37,7 +37,8 @@ def forced(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int, int]) -> Itera
         return asked[-1]
 
     monkeypatch.setattr(convolution, "tile_for", tile)
-    monkeypatch.setattr(convolution, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(convolution, "CACHE_BYTES", 1)
+    monkeypatch.setattr(convolution, "BLOCK_ROWS", 1)
     convolution._plan.cache_clear()  # plans remember their tile
     yield asked
     convolution._plan.cache_clear()
