@@ -158,7 +158,7 @@ def _plan(
     size = np.dtype(tile.sums.working).itemsize
     tile_bytes = -(-terms // CHUNK) * tile.lines * CHUNK * size
     shares = list(_shares(-(-pixels // tile.rows), -(-filters // tile.columns), tile, tile_bytes, threads))
-    pieces = pieces_of(arithmetic.summation, terms, tile.lines)
+    pieces = pieces_of(arithmetic.summation, terms, tile.lines, fours=tile.adds_fours)
     permutation = np.ascontiguousarray([] if schedule.in_place else schedule.permutation, np.int64)
     held = (pieces, np.array(shares, np.int64), permutation)
     rooms = [tile.lines * tile.columns, schedule.depth * tile.rows * tile.columns * tile.sums.planes, terms]

@@ -12,22 +12,26 @@ from ..arithmetic.formats import Array
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.schedule import Indices
 from ..errors import InputError
-from .tile import CHUNK, FRESH, ON_TOP, Tile
+from .tile import CHUNK, FOUR, FRESH, ON_TOP, Tile
+
+Piece = tuple[int, int, int, int]
 
 
 @lru_cache(maxsize=256)
-def pieces_of(order: Order, terms: int, lines: int) -> Indices:
+def pieces_of(order: Order, terms: int, lines: int, *, fours: bool = False) -> Indices:
     """The schedule cut at the ends of chunks: rows of (starts, length, merges or -1, elements to skip in a).
 
-    starts: FRESH for a chain from +0 or the bias, ON_TOP for one that goes on from the newest value of the stack, 0 for
-    the rest of a chain. Raises InputError for an order with fused nodes, which the definition runs (Order.tiled).
+    starts: FRESH for a chain from +0 or the bias, ON_TOP for one that goes on from the newest value of the stack, FOUR
+    (where `fours` allows it) for four chains of one term that are added in pairs, 0 for the rest of a chain. Raises
+    InputError for an order with fused nodes, which the definition runs (Order.tiled).
     """
     if not order.tiled:
         raise InputError(
             f"order {order.name} with fused nodes in a tile", expected="chains and additions", do="run it by refnet.ops"
         )
     schedule = schedule_of(order, terms)
-    pieces, position = [], 0
+    pieces: list[Piece] = []
+    position = 0
     columns = (column.tolist() for column in (schedule.lengths, schedule.merges, schedule.pops))
     for length, merges, continues in zip(*columns, strict=True):
         starts, left = ON_TOP if continues else FRESH, length
@@ -39,9 +43,24 @@ def pieces_of(order: Order, terms: int, lines: int) -> Indices:
             if not left:
                 break
             starts = 0
-    table = np.array(pieces, np.int64)
+    table = np.array(_in_fours(pieces) if fours else pieces, np.int64)
     table.flags.writeable = False
     return table
+
+
+def _in_fours(pieces: list[Piece]) -> list[Piece]:
+    """Four pieces of one term that are added in pairs, at once; not the first four, for the bias may start them."""
+    joined, place = pieces[:4], 4
+    while place < len(pieces):
+        four = pieces[place : place + 4]
+        added_in_pairs = [piece[:3] for piece in four[:3]] == [(FRESH, 1, 0), (FRESH, 1, 1), (FRESH, 1, 0)]
+        if added_in_pairs and len(four) == 4 and four[3][:2] == (FRESH, 1) and four[3][2] >= 2:
+            joined.append((FOUR, 4, four[3][2] - 2, sum(piece[3] for piece in four)))
+            place += 4
+        else:
+            joined.append(four[0])
+            place += 1
+    return joined
 
 
 def pack_columns(matrix: Any, order: Order, tile: Tile) -> Array:

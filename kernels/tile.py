@@ -18,6 +18,7 @@ CHUNK = 144  # terms of one row that lie together in a packed tile, so that the 
 ACCUMULATORS = {64: 28, 32: 12, 16: 12}  # registers for accumulators, by the vector's bytes
 VECTORS = 2  # a tile's columns, in vectors
 FRESH, ON_TOP = 1, 2  # how a piece starts: a chain from +0 or the bias, or from the newest value of the stack
+FOUR = 3  # a piece of four chains of one term each, added in pairs
 NORMS = ("none", "centred", "shifted", "shifted-fma")  # batch normalisation in the epilogue, by number
 
 
@@ -44,6 +45,11 @@ class Tile:
     def lines(self) -> int:
         """Packed lines of the left operand: one for each row and plane."""
         return self.rows * self.storage.planes
+
+    @property
+    def adds_fours(self) -> bool:
+        """Whether it has a way of its own for four chains of one term each."""
+        return self.stacks and CHAINS[self.chain].width == 1 and self.sums.is_working
 
     @property
     def code(self) -> int:

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from ..arithmetic import CHAINS
 from ..arithmetic.double_double import DoubleDoubleOps
 from .llvm_ops import LLVMOps, RoundedOps
-from .tile import CHUNK, FRESH, ON_TOP, Tile
+from .tile import CHUNK, FOUR, FRESH, ON_TOP, Tile
 from .tile_epilogue import TileEpilogue
 from .tile_stack import TileStack
 
@@ -120,14 +120,15 @@ class TileCode:
             starts, length, merges, skip = (
                 self.integer_at(pieces, self.builder.add(at, self.number(field))) for field in range(4)
             )
-            with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(FRESH))):
-                self.start_chains(self.builder.load(first), across)
-                self.builder.store(self.number(0), first)
-            if self.tile.stacks:
-                with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(ON_TOP))):
-                    stack.take_newest()
-            with self.loop(length) as k:
-                self.step(self.builder.load(a), self.builder.load(b), k)
+            if self.tile.adds_fours:
+                four = self.builder.icmp_signed("==", starts, self.number(FOUR))
+                with self.builder.if_else(four) as (at_once, one_by_one):
+                    with at_once:
+                        self.add_four(self.builder.load(a), self.builder.load(b))
+                    with one_by_one:
+                        self.grow(starts, length, a, b, first, across, stack)
+            else:
+                self.grow(starts, length, a, b, first, across, stack)
             self.increase(a, self.builder.mul(skip, self.number(self.bytes)))
             self.increase(b, self.builder.mul(length, self.number(line)))
             with self.builder.if_then(self.builder.icmp_signed(">=", merges, self.number(0))):
@@ -137,6 +138,39 @@ class TileCode:
                     stack.add_newest(merges)
         if self.tile.stacks:
             stack.take_newest()
+
+    def grow(self, starts: Any, length: Any, a: Any, b: Any, first: Any, across: Any, stack: TileStack) -> None:
+        """The next `length` terms of a chain, which begins here where `starts` says so."""
+        with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(FRESH))):
+            self.start_chains(self.builder.load(first), across)
+            self.builder.store(self.number(0), first)
+        if self.tile.stacks:
+            with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(ON_TOP))):
+                stack.take_newest()
+        with self.loop(length) as k:
+            self.step(self.builder.load(a), self.builder.load(b), k)
+
+    def add_four(self, a: Any, b: Any) -> None:
+        """Four chains of one term each, added in pairs.
+
+        Each begins with +0. Where that is an addition of its own, all it does is turn -0 into +0, and adding it once
+        to the sum of the four does the same; they begin with -0 then, which changes nothing.
+        """
+        right = [
+            [self.load(b, self.number(k * self.tile.columns + column * self.tile.lanes)) for k in range(4)]
+            for column in range(self.tile.vectors)
+        ]
+        at_the_end = self.tile.chain == "plain"
+        start = self.native.constant(-0.0 if at_the_end else 0.0)
+        for row in range(self.tile.rows):
+            left = [self.splat_at(a, self.number(CHUNK * row + k)) for k in range(4)]
+            for column in range(self.tile.vectors):
+                p, q, r, s = (
+                    self.chain.value(self.ops, self.chain.step(self.ops, (start,), *factors))
+                    for factors in zip(left, right[column], strict=True)
+                )
+                total = self.ops.add(self.ops.add(p, q), self.ops.add(r, s))
+                self.put(self.ops.add(total, self.zero()) if at_the_end else total, self.state[row, column][0])
 
     def start_chains(self, start: Any, across: Any) -> None:
         """Zero, or for the very first chain the bias where it comes first."""

@@ -92,6 +92,21 @@ def test_every_length_equals_the_definition(arithmetic: Arithmetic, terms: int) 
     assert same_bits(kernels.matmul(a, b, **fields(arithmetic)), exported(expected, arithmetic.storage))
 
 
+@pytest.mark.parametrize("bias_at", ["last", "first"])
+@pytest.mark.parametrize("fma", [False, True])
+@pytest.mark.parametrize("order", ["pairwise", "lanes:64"])
+@pytest.mark.parametrize("terms", [4, 7, 8, 61, 64, CHUNK + 12])
+def test_chains_of_one_term_begin_with_plus_zero(terms: int, order: str, fma: bool, bias_at: str) -> None:
+    """The kernel adds four of them at once; products of -0, and those that underflow to it, keep the order's sign."""
+    rng = np.random.default_rng(terms)
+    a = rng.choice(np.array([-0.0, 0.0, -1e-30, 1e-30, 3.0], "f4"), (40, terms), p=[0.55, 0.05, 0.3, 0.05, 0.05])
+    a[:10], a[10:20] = -0.0, -1e-30
+    b, bias = np.full((terms, 35), 1e-30, "f4"), np.full(35, -0.0, "f4")
+    arithmetic = Arithmetic(order=order, fma=fma, bias=bias_at)
+    got = kernels.conv2d(a[:, None, None], b[None, None], bias, order=order, fma=fma, bias_at=bias_at)
+    assert same_bits(got[:, 0, 0], ops.sums(a, b, bias, arithmetic=arithmetic))
+
+
 def operands(a: Any, b: Any, arithmetic: Arithmetic) -> tuple[Any, Any]:
     return stored(a, arithmetic.operand), stored(b, arithmetic.operand)
 
