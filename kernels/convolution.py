@@ -54,7 +54,8 @@ class PackedKernel:
 class Epilogue:
     """What follows the sum while the outputs are in registers: batch normalisation, shortcut, ReLU, in that order.
 
-    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted.
+    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted, (1 / p, p) of
+    modulo, which float64 only has.
     """
 
     norm: str = "none"
@@ -69,7 +70,7 @@ PLAIN = Epilogue()
 def pack_kernel(kernel: Any, arithmetic: Arithmetic) -> PackedKernel:
     """A kernel of the storage format, made ready for all convolutions of one order and accumulate format."""
     height, width, channels, filters = shape_of(kernel)
-    matrix = planewise(lambda plane: plane.reshape(-1, filters), _operands(kernel, arithmetic))
+    matrix = planewise(lambda plane: plane.reshape(-1, filters), rounded_operands(kernel, arithmetic))
     packed = pack_columns(matrix, arithmetic.summation, tile_for(arithmetic, 1))
     return PackedKernel((height, width, channels, filters), arithmetic.sums.planes, packed)
 
@@ -84,15 +85,19 @@ def convolve(
     arithmetic: Arithmetic,
     threads: int,
     epilogue: Epilogue = PLAIN,
+    out: Array | None = None,
+    unrounded: bool = False,
 ) -> Any:
     """ops.conv2d and what follows it, of a picture in the storage format: (n, oh, ow, filters) in that format.
 
-    bias: in the storage format.  The epilogue's vectors are in the elementwise format.
+    bias: in the storage format.  The epilogue's vectors are in the elementwise format.  out: where the outputs are
+    written, contiguous and of the type of the tile's vectors; for formats of one plane.  unrounded: without an
+    epilogue, the sums in the accumulate format; in double-double they are those of chains.Pair.
     """
     working = kernel.data.dtype
-    source = _flat(_operands(x, arithmetic)).astype(working, copy=False)
-    plan = _plan(shape_of(x), kernel.shape, strides, padding, arithmetic, threads)
-    y = np.empty((arithmetic.storage.planes, *plan.output), working)
+    source = _flat(rounded_operands(x, arithmetic)).astype(working, copy=False)
+    plan = _plan(shape_of(x), kernel.shape, strides, padding, arithmetic, threads, unrounded)
+    y = np.empty((plan.planes, *plan.output), working) if out is None else out.reshape(1, *plan.output)
     nothing = np.empty(0, working)
     shortcut = nothing if epilogue.shortcut is None else _flat(epilogue.shortcut).astype(working, copy=False)
     first = arithmetic.bias == "first"
@@ -104,11 +109,11 @@ def convolve(
     # what has an address in the table stays alive by the names in this function
     plan.place(table, source, kernel.data.reshape(-1), y.reshape(-1), *columns, shortcut, scratch)
     run_kernel(plan.function, plan.code, table.ctypes.data, plan.threads)
-    y = y.astype(arithmetic.storage.working, copy=False)
+    y = y.astype(plan.type, copy=False)
     return DoubleDouble(*y) if len(y) == 2 else y[0]
 
 
-def _operands(number: Any, arithmetic: Arithmetic) -> Any:
+def rounded_operands(number: Any, arithmetic: Arithmetic) -> Any:
     """Numbers of the storage format, rounded to the operand format where that is another one."""
     return number if arithmetic.operand == arithmetic.storage else operands(number, arithmetic.operand)
 
@@ -125,10 +130,12 @@ def _flat(number: Any) -> Array:
 class _Plan:
     """What the shapes, the arithmetic and the threads of a convolution decide.
 
-    place: writes arrays' addresses into a table.  function, code: what threads.run_kernel runs.  table: a
-    convolution's, filled in up to SHAPE_END.  held: the arrays whose addresses are there.
+    type, planes: of the outputs.  place: writes arrays' addresses into a table.  function, code: what
+    threads.run_kernel runs.  table: a convolution's, filled in up to SHAPE_END.  held: the arrays that it names.
     """
 
+    type: type[np.floating]
+    planes: int
     place: Callable[..., None]
     function: int
     code: int
@@ -146,6 +153,7 @@ def _plan(
     padding: Padding,
     arithmetic: Arithmetic,
     threads: int,
+    unrounded: bool,
 ) -> _Plan:
     (top, bottom), (left, right) = padding
     images, height, width, channels = image
@@ -154,27 +162,33 @@ def _plan(
     out_w = (width + left + right - kernel_w) // strides[1] + 1
     pixels, terms = images * out_h * out_w, kernel_h * kernel_w * channels
     schedule = schedule_of(arithmetic.summation, terms)
-    tile = tile_for(arithmetic, pixels, stacks=len(schedule.lengths) > 1)
+    tile = tile_for(arithmetic, pixels, stacks=len(schedule.lengths) > 1, unrounded=unrounded)
     size = np.dtype(tile.sums.working).itemsize
     tile_bytes = -(-terms // CHUNK) * tile.lines * CHUNK * size
     shares = list(_shares(-(-pixels // tile.rows), -(-filters // tile.columns), tile, tile_bytes, threads))
     pieces = pieces_of(arithmetic.summation, terms, tile.lines, fours=tile.adds_fours)
     permutation = np.ascontiguousarray([] if schedule.in_place else schedule.permutation, np.int64)
     held = (pieces, np.array(shares, np.int64), permutation)
-    rooms = [tile.lines * tile.columns, schedule.depth * tile.rows * tile.columns * tile.sums.planes, terms]
+    rooms = [
+        tile.rows * tile.columns * tile.storage.planes,
+        schedule.depth * tile.rows * tile.columns * tile.sums.planes,
+        terms,
+    ]
     places = np.cumsum([0] + [-(-room * size // CACHE_LINE) * CACHE_LINE for room in rooms]).tolist()
     scratch = places[-1] + max(end - first for first, end, *_ in shares) * tile_bytes
     table = np.zeros(share.ARGUMENTS, np.int64)
     table[: share.SHAPE_END] = (
         images, height, width, channels, kernel_h, kernel_w, *strides, top, left, out_h, out_w, filters,
-        tile.storage.planes, size, tile.rows, tile.columns, permutation.ctypes.data if len(permutation) else 0,
-        pieces.ctypes.data, len(pieces), held[1].ctypes.data, len(shares), -(-scratch // CACHE_LINE) * CACHE_LINE,
-        *places,
+        tile.operand_planes, tile.storage.planes, size, tile.rows, tile.columns,
+        permutation.ctypes.data if len(permutation) else 0, pieces.ctypes.data, len(pieces), held[1].ctypes.data,
+        len(shares), -(-scratch // CACHE_LINE) * CACHE_LINE, *places,
     )  # fmt: skip
     table[share.ACROSS] = -(-filters // tile.columns) * tile.columns
     function = native(share.convolve_shares, types.literal(tile.code), types.int64)
     output = (images, out_h, out_w, filters)
-    return _Plan(_placing(tile), function, tile.code, output, min(threads, len(shares)), table, held)
+    used = min(threads, len(shares))
+    stored = tile.storage
+    return _Plan(stored.working, stored.planes, _placing(tile), function, tile.code, output, used, table, held)
 
 
 def _shares(tiles: int, panels: int, tile: Tile, tile_bytes: int, threads: int) -> Iterator[Share]:

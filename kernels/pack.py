@@ -67,7 +67,7 @@ def pack_columns(matrix: Any, order: Order, tile: Tile) -> Array:
     """(K, N) -> (panels, K, planes, columns) along the order's permutation, the last panel filled up with zeros."""
     terms, outputs = shape_of(matrix)
     panels = -(-outputs // tile.columns)
-    packed = np.zeros((panels, terms, tile.storage.planes, tile.columns), tile.sums.working)
+    packed = np.zeros((panels, terms, tile.operand_planes, tile.columns), tile.sums.working)
     for plane, array in enumerate(matrix if isinstance(matrix, tuple) else (matrix,)):
         _pack_plane(array, order, packed[:, :, plane])
     return packed

@@ -11,7 +11,8 @@ from .. import ops
 from ..arithmetic import Arithmetic, planewise, shape_of, stored
 from ..arithmetic.formats import Array
 from ..ops import Pair
-from .convolution import NO_PADDING, convolve, pack_kernel
+from .any_order import convolve, prepare
+from .convolution import NO_PADDING
 from .jit import compiled, kernel
 from .threads import run_all
 
@@ -82,4 +83,4 @@ def _of_plain_terms(arithmetic: Arithmetic) -> Arithmetic:
 
 def _product(a: Any, b: Any, arithmetic: Arithmetic, threads: int) -> Any:
     how: dict[str, Any] = {"strides": (1, 1), "padding": NO_PADDING, "arithmetic": arithmetic, "threads": threads}
-    return convolve(a, pack_kernel(b, arithmetic), None, **how)
+    return convolve(a, prepare(b, arithmetic), None, **how)

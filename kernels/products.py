@@ -13,7 +13,8 @@ from ..arithmetic.formats import Array
 from ..errors import InputError
 from ..ops import Padding, Pair
 from . import pooling
-from .convolution import NO_PADDING, convolve, pack_kernel
+from .any_order import convolve, prepare
+from .convolution import NO_PADDING
 from .threads import usable_threads
 
 
@@ -58,7 +59,7 @@ def conv2d(
         return exported(defined, arithmetic.storage)
     y: Any = convolve(
         image,
-        pack_kernel(weights, arithmetic),
+        prepare(weights, arithmetic),
         offset,
         strides=strides,
         padding=padding,
@@ -74,6 +75,9 @@ def matmul(a: ArrayLike, b: ArrayLike, **how: Unpack[Keywords]) -> Array:
     rows, columns = shape_of(left), shape_of(right)
     if len(rows) != 2 or len(columns) != 2 or rows[1] != columns[0]:
         raise InputError(f"a of shape {rows} and b of shape {columns}", expected="(M, K) and (K, N)")
+    arithmetic, _ = _arithmetic(how)
+    if arithmetic.exact and not columns[0]:
+        return np.zeros((rows[0], columns[1]), arithmetic.storage.result)  # the one order that has a sum of no terms
     image, kernel = (
         planewise(lambda plane: plane[:, None, None, :], left),
         planewise(lambda plane: plane[None, None], right),

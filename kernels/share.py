@@ -15,13 +15,14 @@ from .tile_code import run_tile
 # places of the integers in a convolution's table; those up to SHAPE_END follow from its shapes alone
 (
     IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS, PLANES,
-    SIZE, ROWS, COLUMNS, PERMUTATION, PIECES, PIECE_COUNT, SHARES, SHARE_COUNT, SCRATCH_SIZE, EDGE_AT, STACK_AT,
-    LYING_AT, PACKED_AT, SHAPE_END,
-) = range(28)  # fmt: skip
+    OUT_PLANES, SIZE, ROWS, COLUMNS, PERMUTATION, PIECES, PIECE_COUNT, SHARES, SHARE_COUNT, SCRATCH_SIZE, EDGE_AT,
+    STACK_AT, LYING_AT, PACKED_AT, SHAPE_END,
+) = range(29)  # fmt: skip
 (
     X, KERNEL, Y, START, BIAS, FIRST, SECOND, THIRD, SHORTCUT, SCRATCH, ACROSS, FORM, RELU, TAKEN, ENTERED, ARGUMENTS,
 ) = range(SHAPE_END, SHAPE_END + 16)  # fmt: skip
-"""SIZE: bytes of a number.  PERMUTATION: 0 where terms lie in place.  ACROSS: numbers between the planes of a vector.
+"""PLANES: of the operands; OUT_PLANES: of the outputs.  SIZE: bytes of a number.  PERMUTATION: 0 where terms lie in
+place.  ACROSS: numbers between the planes of a vector.
 
 START, BIAS, FIRST, SECOND, THIRD, SHORTCUT: addresses, 0 where there is none.  SCRATCH: room of SCRATCH_SIZE bytes for
 each thread, divided at EDGE_AT, STACK_AT, LYING_AT, PACKED_AT.  TAKEN, ENTERED: counters of shares and of threads.
@@ -139,11 +140,12 @@ def copy_block(
 def convolve_shares(code: int, table: int) -> None:
     """Shares of a convolution, as long as there is one more; each output is written once. table: an address."""
     rows, columns = integer_at(table, ROWS), integer_at(table, COLUMNS)
-    filters, planes, size = integer_at(table, FILTERS), integer_at(table, PLANES), integer_at(table, SIZE)
+    filters, planes, size = integer_at(table, FILTERS), integer_at(table, OUT_PLANES), integer_at(table, SIZE)
+    operand = integer_at(table, PLANES) * size
     pixels = integer_at(table, IMAGES) * integer_at(table, OUT_H) * integer_at(table, OUT_W)
     terms = integer_at(table, KERNEL_H) * integer_at(table, KERNEL_W) * integer_at(table, CHANNELS)
-    tile_a = (terms + CHUNK - 1) // CHUNK * rows * planes * CHUNK * size
-    tile_b, outputs = terms * planes * columns * size, pixels * filters * size
+    tile_a, tile_b = (terms + CHUNK - 1) // CHUNK * rows * CHUNK * operand, terms * columns * operand
+    outputs = pixels * filters * size
     edge_line, edge_plane = columns * size, rows * columns * size
     start, bias, shortcut = integer_at(table, START), integer_at(table, BIAS), integer_at(table, SHORTCUT)
     scratch = integer_at(table, SCRATCH) + take_next(table + ENTERED * 8) * integer_at(table, SCRATCH_SIZE)

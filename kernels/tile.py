@@ -19,14 +19,15 @@ ACCUMULATORS = {64: 28, 32: 12, 16: 12}  # registers for accumulators, by the ve
 VECTORS = 2  # a tile's columns, in vectors
 FRESH, ON_TOP = 1, 2  # how a piece starts: a chain from +0 or the bias, or from the newest value of the stack
 FOUR = 3  # a piece of four chains of one term each, added in pairs
-NORMS = ("none", "centred", "shifted", "shifted-fma")  # batch normalisation in the epilogue, by number
+# batch normalisation in the epilogue, by number; or, for sums of residues, their remainder
+NORMS = ("none", "centred", "shifted", "shifted-fma", "modulo")
 
 
 @dataclass(frozen=True)
 class Tile:
     """What a tile is generated from: a name in CHAINS, the formats of sums and of layers' outputs, and its size.
 
-    stacks: whether it runs schedules of several chains.
+    stacks: whether it runs schedules of several chains.  operand_planes: those of the numbers that are multiplied.
     """
 
     chain: str
@@ -36,6 +37,7 @@ class Tile:
     lanes: int
     vectors: int = VECTORS
     stacks: bool = False
+    operand_planes: int = 1
 
     @property
     def columns(self) -> int:
@@ -44,12 +46,12 @@ class Tile:
     @property
     def lines(self) -> int:
         """Packed lines of the left operand: one for each row and plane."""
-        return self.rows * self.storage.planes
+        return self.rows * self.operand_planes
 
     @property
     def adds_fours(self) -> bool:
         """Whether it has a way of its own for four chains of one term each."""
-        return self.stacks and CHAINS[self.chain].width == 1 and self.sums.is_working
+        return self.stacks and self.chain in ("plain", "fused") and self.sums.is_working
 
     @property
     def code(self) -> int:
@@ -57,25 +59,32 @@ class Tile:
         formats = list(NUMBERS.values())
         numbers = (list(CHAINS).index(self.chain), formats.index(self.sums), formats.index(self.storage))
         code = 0
-        for number in (*numbers, self.rows, self.lanes, self.vectors, int(self.stacks)):
+        for number in (*numbers, self.rows, self.lanes, self.vectors, int(self.stacks), self.operand_planes):
             code = code << 6 | number
         return code
 
     @classmethod
     def from_code(cls, code: int) -> Tile:
-        chain, sums, storage, rows, lanes, vectors, stacks = ((code >> shift) & 63 for shift in range(36, -1, -6))
+        chain, sums, storage, *sizes, stacks, planes = ((code >> shift) & 63 for shift in range(42, -1, -6))
         formats = list(NUMBERS.values())
-        return cls(list(CHAINS)[chain], formats[sums], formats[storage], rows, lanes, vectors, bool(stacks))
+        rows, lanes, vectors = sizes
+        return cls(list(CHAINS)[chain], formats[sums], formats[storage], rows, lanes, vectors, bool(stacks), planes)
 
 
-def tile_for(arithmetic: Arithmetic, rows: int, *, stacks: bool = False) -> Tile:
+def tile_for(arithmetic: Arithmetic, rows: int, *, stacks: bool = False, unrounded: bool = False) -> Tile:
     """The tile for a product of `rows` rows on this machine: as high as its registers allow, or less high where that
-    leaves fewer rows idle (49 rows are 3.5 tiles of 14, but nearly 5 of 10)."""
+    leaves fewer rows idle (49 rows are 3.5 tiles of 14, but nearly 5 of 10).
+
+    unrounded: its outputs are the sums as they are, in the accumulate format; in double-double those of chains.Pair.
+    """
     sums = arithmetic.sums
     lanes = vector_bytes() // np.dtype(sums.working).itemsize
-    numbers = CHAINS[arithmetic.chain].width + stacks
+    pair = unrounded and sums.planes == 2
+    chain = "pair" if pair else arithmetic.chain
+    numbers = CHAINS[chain].width + stacks
     free = ACCUMULATORS[vector_bytes()] - 4 * stacks  # moving values to and from the stack takes some
-    high = max(1, free // (VECTORS * numbers * sums.planes**2))
+    high = max(1, free // (VECTORS * numbers * (sums.planes if pair else sums.planes**2)))
     low = max(1, high * 5 // 7)
     height = low if rows > 2 * high and -rows % low + rows // 16 < -rows % high else high
-    return Tile(arithmetic.chain, sums, arithmetic.storage, height, lanes, stacks=stacks)
+    stored = sums if unrounded else arithmetic.storage
+    return Tile(chain, sums, stored, height, lanes, stacks=stacks, operand_planes=arithmetic.operand.planes)

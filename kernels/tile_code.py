@@ -114,7 +114,7 @@ class TileCode:
         """All pieces of the schedule; the sums are left in the first number of each state."""
         a, b, first = (self.variable(value) for value in (a, b, start))
         stack = TileStack(self, stack)
-        line = self.tile.columns * self.tile.storage.planes * self.bytes
+        line = self.tile.columns * self.tile.operand_planes * self.bytes
         with self.loop(count) as piece:
             at = self.builder.mul(piece, self.number(4))
             starts, length, merges, skip = (
@@ -184,7 +184,7 @@ class TileCode:
 
     def step(self, a: Any, b: Any, k: Any) -> None:
         """One more term for every output; one left operand is splat at a time, or the accumulators would spill."""
-        planes, columns = self.tile.storage.planes, self.tile.columns
+        planes, columns = self.tile.operand_planes, self.tile.columns
         line = self.builder.mul(k, self.number(columns * planes))
         right = [
             self.load(b, self.builder.add(line, self.column(column)), self.number(columns), planes)

@@ -26,7 +26,7 @@ class TileEpilogue:
             self._change(self._stored)
 
     def normalise(self, form: Any, vectors: tuple[Any, ...]) -> None:
-        """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t)."""
+        """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t); or modulo (1 / p, p)."""
         ops, stored = self.code.elementwise, self._stored
         forms: dict[str, tuple[Callable[..., Any], int]] = {
             "centred": (lambda x, mean, s, beta: stored(ops.add(ops.mul(ops.sub(x, mean), s), beta)), 3),
@@ -34,10 +34,22 @@ class TileEpilogue:
         }
         if self.tile.sums.planes == 1:
             forms["shifted-fma"] = (lambda x, s, t: stored(ops.fma(x, s, t)), 2)
+        if self.tile.sums.name == self.tile.storage.name == "float64":
+            forms["modulo"] = (self._modulo, 2)
         for name, (operation, count) in forms.items():
             chosen = self.builder.icmp_signed("==", form, self.code.number(NORMS.index(name)))
             with self.builder.if_then(chosen):
                 self._change(operation, vectors[:count])
+
+    def _modulo(self, x: Any, inverse: Any, p: Any) -> Any:
+        """x - q p exactly, where x is an integer up to 2^53, p a prime from 5 on, inverse = fl(1 / p).
+
+        q is the integer next to x inverse, which is off x / p by 1 / p at most: the result is at most (p + 1) / 2.
+        Adding 1.5 * 2^52 rounds to an integer.
+        """
+        ops, integers = self.code.native, self.code.native.constant(1.5 * 2.0**52)
+        q = ops.sub(ops.fma(x, inverse, integers), integers)
+        return ops.fma(ops.neg(q), p, x)
 
     def add_shortcut(self, shortcut: Any) -> None:
         with self.code.given(shortcut):

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from .arithmetic import CHAINS, Arithmetic, Format, numpy_ops, planewise, shape_of, spread, stored
 from .arithmetic.chains import Chain
 from .arithmetic.formats import Array
-from .arithmetic.fused_sum import fused_sum
+from .arithmetic.fused_sum import NEAREST, fused_sum
 from .arithmetic.orders import schedule_of
 from .arithmetic.schedule import Indices
 
@@ -33,7 +33,10 @@ def sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic, format_: Format |
     fused nodes of a tree are fused_sum's.
     Bias first is the start of the first chain, bias last one addition after the order's value (no bias: None).
     format_: the format to add in, where it is not the accumulate format.
+    The order exact rounds once, to storage or to format_.
     """
+    if arithmetic.exact:
+        return exact_sums(a, b, bias, format_ or arithmetic.storage)
     ops = numpy_ops(format_ or arithmetic.sums)
     a, b = ops.factors(a, b)
     schedule = schedule_of(arithmetic.summation, shape_of(a)[1])
@@ -60,6 +63,17 @@ def sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic, format_: Format |
             newest = values.pop()
             values.append(ops.add(values.pop(), newest))
     return ops.add(values[0], offset) if bias is not None and arithmetic.bias == "last" else values[0]
+
+
+def exact_sums(a: Array, b: Array, bias: Array | None, format_: Format) -> Array:
+    """RN to format_ of the real sum over k of a[:, k] b[k, :], and the bias: (M, K), (K, N), (N,) -> (M, N).
+
+    An exact sum of zero is +0, since every sum starts from +0; a tiny one that rounds to zero keeps its sign.
+    """
+    if bias is not None:
+        a = np.concatenate([a, np.ones((len(a), 1), a.dtype)], axis=1)
+        b = np.concatenate([b, bias[None]])
+    return fused_sum(a, b, np.zeros((len(a), b.shape[1])), format_, NEAREST)
 
 
 def _grown(ops: Any, chain: Chain, a: Any, b: Any, terms: Indices, first: Any) -> Any:
@@ -104,8 +118,13 @@ def batch_norm(
     `shifted` fl(fl(x s) + t) and `shifted-fma` fma(x, s, t), both with t = fl(beta - fl(mean s)), or where the shift is
     fused t = fma(-mean, s, beta). `folded` goes into the convolution before it (folded_kernel) and has no form here.
     """
-    ops = numpy_ops(arithmetic.elementwise)
     vectors = norm_vectors(gamma, beta, mean, variance, epsilon=epsilon, arithmetic=arithmetic)
+    return normalised(x, vectors, arithmetic=arithmetic)
+
+
+def normalised(x: Any, vectors: tuple[Any, ...], *, arithmetic: Arithmetic) -> Any:
+    """batch_norm with the vectors that norm_vectors gave."""
+    ops = numpy_ops(arithmetic.elementwise)
     x = ops.storage(x)
     if arithmetic.batch_norm == "centred":
         mean, s, beta = vectors

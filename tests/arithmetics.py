@@ -23,6 +23,7 @@ ORDER_TEXTS = {
     "kahan": ("kahan",),
     "neumaier": ("neumaier",),
     "dot2": ("dot2",),
+    "exact": ("exact",),
 }
 assert set(ORDER_TEXTS) == set(ORDERS) - {"tree"}  # a tree fits one K only: test_tree.py
 

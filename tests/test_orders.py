@@ -152,7 +152,7 @@ DEFINITIONS: dict[str, Callable[[list[int], str], Tree]] = {
     "blocks": lambda terms, size: equal_blocks(terms, int(size)),
     "lanes": lambda terms, width: lanes(terms, int(width)),
     "pairwise": lambda terms, leaf: pairwise(terms, int(leaf or 1)),
-    **dict.fromkeys(("kahan", "neumaier", "dot2"), lambda terms, _: terms),
+    **dict.fromkeys(("kahan", "neumaier", "dot2", "exact"), lambda terms, _: terms),
 }
 
 

@@ -12,14 +12,16 @@ from test_kernels import same_bits
 
 from refnet import ops
 from refnet.arithmetic import Arithmetic, Format
-from refnet.kernels import convolution
+from refnet.kernels import any_order, convolution
 from refnet.kernels.tile import Tile, tile_for
 
-# one of each kind of code: chains on a stack that are fused, one chain that is not, pairs
+# one of each kind of code: chains on a stack that are fused, one chain that is not, pairs, and those of exact sums
 ARITHMETICS = (
     Arithmetic(order="pairwise:8", batch_norm="shifted-fma"),
     Arithmetic("bfloat16", fma=False, bias="first"),
     Arithmetic("double-double", batch_norm="shifted"),
+    Arithmetic("float64", order="exact"),  # sums and errors apart
+    Arithmetic("bfloat16", order="exact", batch_norm="shifted"),
 )
 SIZES = ((1, 3, 1), (3, 2, 2), (7, 1, 1))  # rows, vectors, and by what a vector is shorter than the machine's
 SHAPE, FILTERS = (2, 5, 6, 31), 37  # 3 x 3 x 31 terms are more than a chunk; 37 filters fill no whole number of vectors
@@ -31,8 +33,8 @@ def forced(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int, int]) -> Itera
     rows, vectors, shorter = size
     asked: list[Tile] = []
 
-    def tile(arithmetic: Arithmetic, pixels: int, *, stacks: bool = False) -> Tile:
-        own = tile_for(arithmetic, pixels, stacks=stacks)
+    def tile(arithmetic: Arithmetic, pixels: int, **how: bool) -> Tile:
+        own = tile_for(arithmetic, pixels, **how)
         asked.append(dataclasses.replace(own, rows=rows, vectors=vectors, lanes=own.lanes // shorter))
         return asked[-1]
 
@@ -59,13 +61,13 @@ def test_every_tile_has_the_bits_of_the_definition(
     gamma, beta, mean, variance = (abs(draw(FILTERS, format_=arithmetic.parameters)) for _ in range(4))
     how = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "arithmetic": arithmetic}
     expected = ops.conv2d(x, kernel, bias, **how)
-    packed = convolution.pack_kernel(kernel, arithmetic)
-    assert same_bits(convolution.convolve(x, packed, bias, threads=2, **how), expected)
+    packed = any_order.prepare(kernel, arithmetic)
+    assert same_bits(any_order.convolve(x, packed, bias, threads=2, **how), expected)
 
     norm = {"epsilon": 1e-3, "arithmetic": arithmetic}
     vectors = ops.norm_vectors(gamma, beta, mean, variance, **norm)
     epilogue = convolution.Epilogue(arithmetic.batch_norm, vectors, shortcut, relu=True)
     normed = ops.batch_norm(expected, gamma, beta, mean, variance, **norm)
     followed = ops.relu(ops.add(normed, shortcut, arithmetic=arithmetic))
-    assert same_bits(convolution.convolve(x, packed, bias, threads=2, epilogue=epilogue, **how), followed)
+    assert same_bits(any_order.convolve(x, packed, bias, threads=2, epilogue=epilogue, **how), followed)
     assert len(forced) == 2 and {(tile.rows, tile.vectors) for tile in forced} == {size[:2]}

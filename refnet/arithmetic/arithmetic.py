@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .formats import FORMATS, NUMBERS, Format
 from .order import Order
-from .orders import parse_order
+from .orders import Exact, parse_order
 
 BIAS_PLACES = ("last", "first")
 BATCH_NORM_FORMS = ("centred", "shifted", "shifted-fma", "folded")
@@ -59,7 +59,8 @@ class Arithmetic:
     batch_norm: a name in BATCH_NORM_FORMS.  shift: how its t comes about where it has one, a name in SHIFTS.
 
     Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
-    no field is None and `order` is an Order.
+    no field is None and `order` is an Order. The order exact rounds once, to storage: it has no accumulate format of
+    its own, no fma, and the bias no place.
     """
 
     precision: str = "float32"
@@ -87,6 +88,8 @@ class Arithmetic:
                 f"accumulate={accumulate!r} with precision={self.precision!r}", expected=f"one of {', '.join(fits)}"
             )
         order = parse_order(self.order)
+        if isinstance(order, Exact):
+            _check_exact(self.precision, accumulate, self.fma)
         if self.fma and order.chain != "plain":
             raise InputError(f"fma=True with order={str(order)!r}", do="compensated orders fix their own operations")
         order.check(NUMBERS[accumulate])
@@ -127,9 +130,27 @@ class Arithmetic:
         return parse_order(self.order)
 
     @property
+    def exact(self) -> bool:
+        """Whether sums are rounded once."""
+        return isinstance(self.order, Exact)
+
+    @property
     def chain(self) -> str:
         """The name in CHAINS of the chain that this arithmetic runs."""
         return "fused" if self.fma else self.summation.chain
+
+
+def _check_exact(precision: str, accumulate: str, fma: bool | None) -> None:
+    """The combinations in which a sum that is rounded once has a meaning, or InputError."""
+    if PRECISIONS[precision].storage.planes != 1:
+        names = [name for name, formats in PRECISIONS.items() if formats.storage.planes == 1]
+        raise InputError(f"order='exact' with precision={precision!r}", expected=f"one of {', '.join(names)}")
+    if accumulate != PRECISIONS[precision].accumulate.name:
+        raise InputError(
+            f"accumulate={accumulate!r} with order='exact'", do="leave it out: exact sums are rounded once, to storage"
+        )
+    if fma:
+        raise InputError("fma=True with order='exact'", do="leave it out: exact sums round no products")
 
 
 def digits_of(precision: str) -> int | None:

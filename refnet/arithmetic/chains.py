@@ -132,10 +132,27 @@ class Dot2:
         return ops.add(state[0], state[1])
 
 
+class Pair:
+    """Dot2 whose sum s and errors c are not added: one double-double number, though s may be no RN(s + c).
+
+    |error| <= gamma_K gamma_(K + 1) sum|a b| of s + c, where nothing overflows or underflows (Ogita, Rump and Oishi
+    2005, from the proof of theorem 5.4). `ops` is that of double-double; a and b are float64.
+    """
+
+    width: ClassVar[int] = 1
+
+    def step(self, ops: Any, state: State, a: Any, b: Any) -> State:
+        return (Dot2().step(ops.base, state[0], a, b),)
+
+    def value(self, ops: Ops, state: State) -> Any:
+        return state[0]
+
+
 CHAINS: dict[str, Chain] = {
     "plain": Plain(),
     "fused": Fused(),
     "kahan": Kahan(),
     "neumaier": Neumaier(),
     "dot2": Dot2(),
+    "pair": Pair(),
 }

@@ -1,6 +1,6 @@
 """Sums rounded once: what a dot-product instruction computes of several products and a number.
 
-Every finite operand is an integer times the format's smallest number, so the sum is exact in Python's integers.
+Finite operands are integers times a power of two, so the sum is exact in Python's integers.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def fused_sum(a: Array, b: Array, start: Array, accumulate: Format, rounding: Ro
     gives infinity and the other modes the largest number.
     """
     target = rounding.within(accumulate)
-    unit = accumulate.emin - accumulate.precision + 1  # every operand is an integer times 2^unit
-    left, right, first = _integers(a, unit), _integers(b, unit), _integers(start, unit)
-    exact = left.dot(right) + first * (1 << -unit)
-    to_float = np.frompyfunc(lambda number: rounded(number, 2 * unit, target, rounding.mode), 1, 1)
+    (left, left_unit), (right, right_unit), (first, first_unit) = map(_integers, (a, b, start))
+    unit = min(left_unit + right_unit, first_unit)
+    exact = left.dot(right) * (1 << (left_unit + right_unit - unit)) + first * (1 << (first_unit - unit))
+    to_float = np.frompyfunc(lambda number: rounded(number, unit, target, rounding.mode), 1, 1)
     total = np.asarray(to_float(exact), np.float64)
     with np.errstate(all="ignore"):
         minus = np.signbit(start) & (start == 0)
@@ -74,11 +74,11 @@ def fused_sum(a: Array, b: Array, start: Array, accumulate: Format, rounding: Ro
         return np.where(finite, total, special).astype(accumulate.working)
 
 
-def _integers(x: Array, unit: int) -> NDArray[np.object_]:
-    """x / 2^unit as Python integers; 0 for what is not finite."""
+def _integers(x: Array) -> tuple[NDArray[np.object_], int]:
+    """x / 2^unit as Python integers, and the largest unit at which all are; 0 for what is not finite."""
     significand, exponent = np.frexp(np.where(np.isfinite(x), x, 0).astype(np.float64))
-    whole = np.ldexp(significand, 53).astype(np.int64).astype(object)
-    shift = (exponent.astype(np.int64) - 53 - unit).astype(object)
-    move = np.frompyfunc(lambda n, by: n << by if by >= 0 else n >> -by, 2, 1)  # only zeros are shifted out
-    integers: NDArray[np.object_] = np.asarray(move(whole, shift), object)
-    return integers
+    whole = np.ldexp(significand, 53).astype(np.int64)
+    exponent = np.where(whole == 0, 0, exponent.astype(np.int64) - 53)
+    unit = int(exponent.min(initial=0))
+    integers: NDArray[np.object_] = np.asarray(whole.astype(object) << (exponent - unit).astype(object), object)
+    return integers, unit

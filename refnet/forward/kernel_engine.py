@@ -12,7 +12,8 @@ from .. import ops
 from ..arithmetic import Arithmetic, planewise
 from ..arithmetic.formats import Array
 from ..kernels import pooling
-from ..kernels.convolution import NO_PADDING, Epilogue, PackedKernel, convolve, pack_kernel
+from ..kernels.any_order import convolve, prepare
+from ..kernels.convolution import NO_PADDING, Epilogue
 from ..ops import Padding, Pair
 from .engine import SpecEngine
 from .fusion import Step
@@ -69,11 +70,11 @@ class KernelEngine(SpecEngine):
     def _convolve(self, x: Array, kernel: Array, bias: Array | None, **how: Any) -> Any:
         return self._run(x, *self._prepared(self.layer, lambda: self._packed(kernel, bias)), **how)
 
-    def _run(self, x: Any, packed: PackedKernel, bias: Any, **how: Any) -> Any:
+    def _run(self, x: Any, packed: Any, bias: Any, **how: Any) -> Any:
         return convolve(x, packed, bias, arithmetic=self.arithmetic, threads=self.threads, **how)
 
-    def _packed(self, kernel: Any, bias: Any) -> tuple[PackedKernel, Any]:
-        return pack_kernel(self.storage(kernel), self.arithmetic), None if bias is None else self.storage(bias)
+    def _packed(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
+        return prepare(self.storage(kernel), self.arithmetic), None if bias is None else self.storage(bias)
 
     def _prepared(self, what: str, prepare: Callable[[], Any]) -> Any:
         """What weights become in this arithmetic; only that of the last one is kept."""
