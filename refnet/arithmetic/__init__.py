@@ -1,6 +1,7 @@
 """Number formats, accumulation orders, and the value that combines them: what `which bits` means."""
 
 from .arithmetic import ACCUMULATE, BATCH_NORM_FORMS, BIAS_PLACES, PRECISIONS, Arithmetic, digits_of
+from .big_floats import BigFloats
 from .chains import CHAINS
 from .double_double import DoubleDouble, planewise, shape_of, spread
 from .formats import FORMATS, NUMBERS, Format, round_to
@@ -21,6 +22,7 @@ __all__ = [
     "ORDERS",
     "PRECISIONS",
     "Arithmetic",
+    "BigFloats",
     "DoubleDouble",
     "Format",
     "NumpyOps",
