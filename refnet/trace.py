@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import DoubleDouble
+from .arithmetic import BigFloats, DoubleDouble
 from .errors import InputError
 from .provenance import sha256_of_array
 
@@ -96,8 +96,9 @@ class Trace(Mapping[str, np.ndarray]):
     def _write(self, folder: Path) -> None:
         layers = []
         for place, (name, array) in enumerate(self.items()):
-            if array.dtype.name not in DTYPES:
-                raise InputError(f"layer {name} is {array.dtype}", expected=f"one of {', '.join(DTYPES)} to save it")
+            kind = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+            if kind not in DTYPES:
+                raise InputError(f"layer {name} is {kind}", expected=f"one of {', '.join(DTYPES)} to save it")
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
             file = f"{place:03d}_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.npy"
             np.save(folder / file, little, allow_pickle=False)
@@ -137,6 +138,9 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 def _read_only(name: str, array: Any) -> Any:
     if isinstance(array, DoubleDouble):
         return DoubleDouble(*(_read_only(name, plane) for plane in array))
+    if isinstance(array, BigFloats):
+        signs, limbs, exponents = (_read_only(name, x) for x in (array.signs, array.significands, array.exponents))
+        return BigFloats(signs, limbs, exponents, array.bits)
     if not isinstance(array, np.ndarray) or array.ndim < 1:
         raise InputError(f"layer {name} of a trace is {type(array).__name__}", expected="an array, batch axis first")
     view = array.view()

@@ -68,7 +68,7 @@ def exported(engine: MultiprecisionEngine, x: Any) -> list[Any]:
 @few
 @given(st.data())
 def test_storage_rounds_once(digits: int, dtype: Any, data: st.DataObject) -> None:
-    engine, x = MultiprecisionEngine(digits), data.draw(floats((2, 3), dtype))
+    engine, x = MultiprecisionEngine.of_digits(digits), data.draw(floats((2, 3), dtype))
     assert exported(engine, engine.storage(x)) == made(engine, x).tolist()
     stored = engine.storage(x)
     assert engine.storage(stored) is stored
@@ -88,7 +88,7 @@ def test_floats_are_taken_exactly(x: Any) -> None:
 def test_convolution_is_one_rounding_of_the_sum(
     digits: int, strides: tuple[int, int], with_bias: bool, data: st.DataObject
 ) -> None:
-    engine = MultiprecisionEngine(digits)
+    engine = MultiprecisionEngine.of_digits(digits)
     x, kernel, bias = (data.draw(floats(shape)) for shape in ((1, 3, 2, 2), (2, 1, 2, 2), (2,)))
     y = engine.conv2d(engine.storage(x), kernel, bias if with_bias else None, strides=strides, padding=((1, 0), (0, 1)))
     padded = np.full((4, 3, 2), Fraction(0), object)
@@ -105,7 +105,7 @@ def test_convolution_is_one_rounding_of_the_sum(
 @few
 @given(st.data())
 def test_dense_is_one_rounding_of_the_sum(digits: int, data: st.DataObject) -> None:
-    engine = MultiprecisionEngine(digits)
+    engine = MultiprecisionEngine.of_digits(digits)
     x, kernel, bias = (data.draw(floats(shape)) for shape in ((2, 3), (3, 2), (2,)))
     expected = made(engine, x) @ made(engine, kernel) + made(engine, bias)
     y = engine.dense(engine.storage(x), kernel, bias)
@@ -114,7 +114,7 @@ def test_dense_is_one_rounding_of_the_sum(digits: int, data: st.DataObject) -> N
 
 def test_no_small_term_is_lost_beside_large_ones() -> None:
     """2^100 + 2^-140 - 2^100, exponents far more than p = 169 bits apart: what a rounding sum would lose."""
-    engine = MultiprecisionEngine(50)
+    engine = MultiprecisionEngine.of_digits(50)
     x, kernel = np.array([[2.0**100, 2.0**-140, -(2.0**100)]], np.float32), np.ones((3, 1), np.float32)
     assert exported(engine, engine.dense(engine.storage(x), kernel, np.zeros(1, np.float32))) == [[Fraction(1, 2**140)]]
 
@@ -123,7 +123,7 @@ def test_no_small_term_is_lost_beside_large_ones() -> None:
 @few
 @given(st.data())
 def test_addition_and_mean_are_rounded_once(digits: int, data: st.DataObject) -> None:
-    engine = MultiprecisionEngine(digits)
+    engine = MultiprecisionEngine.of_digits(digits)
     x, y = (data.draw(floats((1, 1, 3, 2))) for _ in range(2))
     left, right = engine.storage(x), engine.storage(y)
     total = made(engine, x) + made(engine, y)
@@ -144,7 +144,7 @@ def root(x: Fraction, bits: int) -> Fraction:
 @few
 @given(st.data())
 def test_batch_norm_follows_its_definition(digits: int, data: st.DataObject) -> None:
-    engine = MultiprecisionEngine(digits)
+    engine = MultiprecisionEngine.of_digits(digits)
     p, working = engine.precision, engine.precision + GUARD_BITS
     x, gamma, beta, mean = (data.draw(floats(shape)) for shape in ((1, 1, 2, 2), (2,), (2,), (2,)))
     variance = data.draw(floats((2,), min_value=0))
@@ -161,7 +161,7 @@ def test_batch_norm_follows_its_definition(digits: int, data: st.DataObject) -> 
 @few
 @given(floats((1, 5, 5, 1)))
 def test_relu_and_max_pool_round_nothing(x: Any) -> None:
-    engine = MultiprecisionEngine(50)
+    engine = MultiprecisionEngine.of_digits(50)
     stored = engine.storage(x)
     assert exported(engine, engine.relu(stored)) == exact(np.maximum(x, 0)).tolist()
     pooled = engine.max_pool(stored, size=(3, 2), strides=(2, 3))
@@ -170,7 +170,7 @@ def test_relu_and_max_pool_round_nothing(x: Any) -> None:
 
 
 def test_padding_is_zeros() -> None:
-    engine = MultiprecisionEngine(50)
+    engine = MultiprecisionEngine.of_digits(50)
     x = np.arange(1, 5, dtype=np.float32).reshape(1, 2, 2, 1)
     padded = engine.export(engine.pad(engine.storage(x), ((1, 0), (2, 1)))).astype(float)
     assert (padded == np.pad(x, ((0, 0), (1, 0), (2, 1), (0, 0)))).all()
@@ -180,7 +180,7 @@ def test_padding_is_zeros() -> None:
 @few
 @given(floats((2, 4), max_value=3000, min_value=-3000))
 def test_softmax_agrees_with_flint(digits: int, x: Any) -> None:
-    engine = MultiprecisionEngine(digits)
+    engine = MultiprecisionEngine.of_digits(digits)
     ctx.prec = 1200
     y = engine.softmax(engine.storage(x))
     for row, numbers in zip(engine.export(y), made(engine, x), strict=True):
@@ -194,7 +194,7 @@ def test_softmax_agrees_with_flint(digits: int, x: Any) -> None:
 
 @EVERY_PRECISION
 def test_mpmath_s_own_precision_plays_no_part(digits: int) -> None:
-    engine, x = MultiprecisionEngine(digits), np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 2, 2, 3)
+    engine, x = MultiprecisionEngine.of_digits(digits), np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 2, 2, 3)
 
     def everything() -> list[Any]:
         y = engine.batch_norm(engine.storage(x), *np.ones((4, 3), np.float32) / 3, epsilon=BATCH_NORM_EPSILON)
@@ -207,14 +207,14 @@ def test_mpmath_s_own_precision_plays_no_part(digits: int) -> None:
 
 
 def test_users_get_plain_mpf() -> None:
-    engine = MultiprecisionEngine(50)
+    engine = MultiprecisionEngine.of_digits(50)
     y = engine.export(engine.storage(np.array([[0.1]], np.float32)))
     assert y.dtype == object and type(y[0, 0]) is mpmath.mpf and y[0, 0] == mpmath.mpf(float(np.float32(0.1)))
     assert engine.precision == 169
 
 
 def test_inputs_are_never_changed() -> None:
-    engine, x = MultiprecisionEngine(50), np.ones((1, 2, 2, 1), np.float32)
+    engine, x = MultiprecisionEngine.of_digits(50), np.ones((1, 2, 2, 1), np.float32)
     x.flags.writeable = False
     stored = engine.storage(x)
     before = stored.integers.tolist()
@@ -225,15 +225,16 @@ def test_inputs_are_never_changed() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(InputError, match="NaN or infinity"):
-        MultiprecisionEngine(50).storage(np.array([1.0, bad]))
+        MultiprecisionEngine.of_digits(50).storage(np.array([1.0, bad]))
 
 
 def test_a_variance_below_zero_and_no_digits_are_refused() -> None:
     one = np.ones(1, np.float32)
     with pytest.raises(InputError, match="variance of -1"):
-        MultiprecisionEngine(50).batch_norm(Scaled(np.ones((1, 1, 1, 1), object), 0), one, one, one, -one, epsilon=1e-5)
+        x = Scaled(np.ones((1, 1, 1, 1), object), 0)
+        MultiprecisionEngine.of_digits(50).batch_norm(x, one, one, one, -one, epsilon=1e-5)
     with pytest.raises(InputError, match="digit"):
-        MultiprecisionEngine(0)
+        MultiprecisionEngine.of_digits(0)
 
 
 @pytest.mark.slow

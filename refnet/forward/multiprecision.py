@@ -23,22 +23,24 @@ GUARD_BITS = 64  # beyond p, in square root, quotient and softmax, before their 
 
 @dataclass(frozen=True)
 class MultiprecisionEngine:
-    """The operations of the network on numbers of p = dps_to_prec(digits) bits with unbounded exponents.
+    """The operations of the network on numbers of p = `precision` bits with unbounded exponents.
 
     Activations are `Scaled`, images (n, height, width, channels); weights come as the NumPy arrays of the file. RN is
     one rounding to p bits, ties to even. The order is `exact`: what the float formats round term by term is exact here.
     """
 
-    digits: int
+    precision: int
 
     def __post_init__(self) -> None:
-        if self.digits < 1:
-            raise InputError(f"mp{self.digits}", expected="at least one decimal digit, such as mp50")
+        if self.precision < 2:
+            raise InputError(f"{self.precision} bits", expected="at least two")
 
-    @property
-    def precision(self) -> int:
-        """p, the bits of a significand."""
-        return int(dps_to_prec(self.digits))
+    @classmethod
+    def of_digits(cls, digits: int) -> MultiprecisionEngine:
+        """mpN: p = mpmath.libmp.dps_to_prec(N)."""
+        if digits < 1:
+            raise InputError(f"mp{digits}", expected="at least one decimal digit, such as mp50")
+        return cls(int(dps_to_prec(digits)))
 
     def storage(self, x: Scaled | Array) -> Scaled:
         """RN of a picture, kernel or bias; what this engine made stays as it is. InputError for NaN and infinity."""
@@ -75,12 +77,19 @@ class MultiprecisionEngine:
         The vectors are taken as they stand, epsilon as the binary64 number that it is; their sum is exact.
         Raises InputError where variance + epsilon is not positive.
         """
+        s, t = self.scale_and_shift(gamma, beta, mean, variance, epsilon=epsilon)
+        return self.add(Scaled(x.integers * s.integers, x.exponent + s.exponent), t)
+
+    def scale_and_shift(
+        self, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float
+    ) -> tuple[Scaled, Scaled]:
+        """Batch normalisation's s and t, a number for each channel."""
         if not (np.asarray(variance, np.float64) > -epsilon).all():
             raise InputError(f"a variance of {np.min(variance)}", expected=f"variances above {-epsilon}")
         s = from_raw([self._scale(*pair, epsilon) for pair in zip(gamma.tolist(), variance.tolist(), strict=True)])
         center = from_floats(mean)
         t = self.add(from_floats(beta), Scaled(-center.integers * s.integers, center.exponent + s.exponent))
-        return self.add(Scaled(x.integers * s.integers, x.exponent + s.exponent), t)
+        return s, t
 
     def relu(self, x: Scaled) -> Scaled:
         """x where x > 0, else 0."""

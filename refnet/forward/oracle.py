@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..arithmetic import Arithmetic, Order, digits_of
+from ..arithmetic.big_floats import BigFloats
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.plan import plan
 from ..errors import InputError
@@ -18,6 +19,7 @@ from ..kernels.threads import usable_threads
 from ..provenance import provenance, sha256_of_array
 from ..trace import Trace
 from ..weights import Weights
+from .big_engine import BigEngine
 from .engine import Engine, SpecEngine
 from .kernel_engine import Kept, KernelEngine
 from .multiprecision import MultiprecisionEngine
@@ -29,6 +31,7 @@ ACTIVATIONS = ("softmax", None)
 ENGINES = ("kernels", "spec")
 
 _kept: WeakKeyDictionary[Weights, Kept] = WeakKeyDictionary()
+_kept_residues: WeakKeyDictionary[Weights, dict[str, Any]] = WeakKeyDictionary()
 
 
 def predict(
@@ -64,7 +67,8 @@ def predict(
     """
     settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift)
     run = _Run(x, weights, settings, threads, classifier_activation, engine)
-    return run.export(run.graph.output, run.walk(None, progress))
+    y = run.export(run.graph.output, run.walk(None, progress))
+    return y.to_mpf() if isinstance(y, BigFloats) else y
 
 
 def activations(
@@ -127,7 +131,7 @@ class _Run:
     def _engines(self) -> Mapping[str, Engine]:
         digits = _digits(self.settings)
         if digits is not None:
-            return dict.fromkeys(self.graph.names, MultiprecisionEngine(digits))
+            return self._big_engines(MultiprecisionEngine.of_digits(digits))
         planned = plan(self.graph.names, self.settings)
         _check_orders(self.graph, planned, self.softmax)
         self.folded = _folded(self.graph, planned)
@@ -135,6 +139,12 @@ class _Run:
             kept = _kept.setdefault(self.weights, {})
             return {name: _engine(planned[name], name, self.threads, kept) for name in self.graph.names}
         return {name: SpecEngine(planned[name]) for name in self.graph.names}
+
+    def _big_engines(self, definition: MultiprecisionEngine) -> Mapping[str, Engine]:
+        if self.engine == "spec":
+            return dict.fromkeys(self.graph.names, definition)
+        kept = _kept_residues.setdefault(self.weights, {})
+        return {name: BigEngine(definition, name, self.threads, kept) for name in self.graph.names}
 
     def walk(self, probe: Probe | None, progress: Progress | None) -> Any:
         output = self.graph.output
