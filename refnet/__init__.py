@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from . import arithmetic as arithmetic
     from . import backends as backends
     from . import bench as bench
+    from . import certificate as certificate
     from . import drift as drift
     from . import errors as errors
     from . import forward as forward
@@ -23,6 +24,9 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from .arithmetic import Arithmetic as Arithmetic
     from .arithmetic import DoubleDouble as DoubleDouble
     from .arithmetic import Tree as Tree
+    from .certificate import Certificate as Certificate
+    from .certificate import certify as certify
+    from .certificate import check_certificate as check_certificate
     from .drift import Drift as Drift
     from .drift import measure_drift as measure_drift
     from .errors import InputError as InputError
@@ -46,6 +50,7 @@ _NAMES = {
     "arithmetic": ("Arithmetic", "DoubleDouble", "Tree"),
     "backends": (),
     "bench": (),
+    "certificate": ("Certificate", "certify", "check_certificate"),
     "drift": ("Drift", "measure_drift"),
     "errors": ("InputError", "RefnetError", "VariantError"),
     "forward": ("activations", "predict"),

@@ -24,6 +24,7 @@ STAGES = (
     "weights",
     "trace",
     "forward",
+    "certificate",
     "backends",
     "drift",
     "report",
