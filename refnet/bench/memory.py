@@ -13,11 +13,11 @@ import numpy as np
 STATUS = Path("/proc/self/status")
 
 
-def peak_memory(weights: Path, base: np.ndarray, threads: int, folder: Path) -> int:
+def peak_memory(weights: Path, base: np.ndarray, threads: int, folder: Path, precision: str = "float32") -> int:
     """Bytes of such a child process; weights: a file.  base: (1, height, width, 3).  Raises CalledProcessError."""
     picture = folder / "picture.npy"
     np.save(picture, base)
-    command = [sys.executable, "-P", "-m", f"{__package__}.memory", str(weights), str(picture), str(threads)]
+    command = [sys.executable, "-P", "-m", f"{__package__}.memory", *map(str, (weights, picture, threads, precision))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
@@ -33,11 +33,11 @@ def own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def main(weights: str, picture: str, threads: str) -> None:
+def main(weights: str, picture: str, threads: str, precision: str) -> None:
     from ..forward import predict
     from ..weights import load_weights
 
-    predict(np.load(picture, allow_pickle=False), load_weights(weights), threads=int(threads))
+    predict(np.load(picture, allow_pickle=False), load_weights(weights), precision=precision, threads=int(threads))
     print(own_peak())
 
 

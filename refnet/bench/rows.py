@@ -15,6 +15,7 @@ KINDS = {
     "compiled": "refnet beside a compiled model called without Keras",
     "arithmetic": "an arithmetic beside the one it is compared to",
     "shape": "one convolution beside OpenBLAS sgemm on the same (M, K, N)",
+    "truth": "a whole network in exact sums, in many digits, or certified",
     "memory": "the most memory that a process with one prediction held",
 }
 UNITS = ("s", "bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,11 @@ class Convolution:
 
 def convolutions(graph: Graph) -> tuple[Convolution, ...]:
     """Each one once, in the order of the layers."""
+    return tuple(layers_alike(graph))
+
+
+def layers_alike(graph: Graph) -> dict[Convolution, int]:
+    """Each one, and how many layers compute it."""
     nodes = [node for node in graph.nodes if node.operation == "conv2d"]
     found: list[Any] = [
         Convolution(
@@ -54,7 +60,7 @@ def convolutions(graph: Graph) -> tuple[Convolution, ...]:
         )
         for node in nodes
     ]
-    return tuple(dict.fromkeys(found))
+    return dict(Counter(found))
 
 
 def convolution_timer(convolution: Convolution, threads: int) -> Timer:

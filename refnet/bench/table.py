@@ -30,6 +30,7 @@ def tables(bench: Bench) -> Group:
             arithmetic_table,
         ),
         ("Convolutions beside OpenBLAS sgemm", bench.of_kind("shape"), shape_table),
+        ("The truth, one picture", bench.of_kind("truth"), truth_table),
     ):
         if rows:
             parts += [Text(title, style="bold"), table(rows, bench), Text()]
@@ -74,6 +75,15 @@ def shape_table(rows: Sequence[Row], bench: Bench) -> Table:
     return table
 
 
+def truth_table(rows: Sequence[Row], bench: Bench) -> Table:
+    table = _table("truth", "seconds", "beside", "its seconds", "ratio")
+    for row in rows:
+        table.add_row(
+            row.subject, f"{row.value:.3g}", row.other, _three_digits(row.other_value), _three_digits(row.ratio)
+        )
+    return table
+
+
 def goal_table(judged: Sequence[Verdict]) -> Table:
     table = _table("goal", "measured", "must", "aim", "holds")
     for verdict in judged:
@@ -105,7 +115,13 @@ def _measured(verdict: Verdict, unit: float) -> str:
 
 
 def _limit(limit: Limit, unit: float) -> str:
-    text = f"{limit.most / unit:.0f} MB" if unit != 1 else f"{limit.most:.2f}"
+    text = (
+        f"{limit.most / unit:.0f} MB"
+        if unit != 1
+        else f"{limit.most:.2f}"
+        if limit.most >= 0.1
+        else f"{limit.most:.4f}"
+    )
     return text if limit.rows is None else f"{text} on {limit.rows}"
 
 
@@ -121,6 +137,10 @@ def _ratio(value: float) -> str:
     return "" if isnan(value) else f"{value:.2f}"
 
 
+def _three_digits(value: float) -> str:
+    return "" if isnan(value) else f"{value:.3g}"
+
+
 def _short(error: float | None) -> str:
     return "" if error is None else f"{error:.1e}"
 
@@ -128,7 +148,7 @@ def _short(error: float | None) -> str:
 def _table(*titles: str) -> Table:
     """Names to the left, numbers to the right, headings in as many lines as they have words."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    left = {"peer", "arithmetic", "convolution", "goal", "measurement", "holds"}
+    left = {"peer", "arithmetic", "truth", "beside", "convolution", "goal", "measurement", "holds"}
     for title in titles:
         justify = "left" if title in left else "right"
         table.add_column(title, justify=justify, no_wrap=title in left, vertical="bottom")  # type: ignore[arg-type]

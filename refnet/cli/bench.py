@@ -15,6 +15,7 @@ from .screen import output
 if TYPE_CHECKING:
     from ..bench import Bench, Row
     from ..bench.session import Plan, Session
+    from ..bench.truth import TruthPlan, TruthSession
 
 QUICK_REPEATS, REPEATS = 3, 9
 
@@ -33,6 +34,10 @@ def bench(
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="The peak memory of one prediction.")] = True,
     quick: Annotated[
         bool, typer.Option("--quick", help=f"Only the arithmetics that have a goal; {QUICK_REPEATS} repeats.")
+    ] = False,
+    truth: Annotated[
+        bool,
+        typer.Option("--truth", help="Instead: exact sums, many digits and certificates; --quick without mp1000."),
     ] = False,
     json: Annotated[Path, typer.Option(metavar="FILE", help="The results; NAME.png goes beside it.")] = Path(
         "bench.json"
@@ -58,14 +63,21 @@ def bench(
     picture = json.with_suffix(".png")
     check_output(json, [".json"])
     check_output(picture, [".png"])
-    plan = _plan(precisions, orders, threads, batch, repeats, peers, shapes, memory, quick)
+    plan = (
+        _truth_plan(threads, repeats, memory, quick)
+        if truth
+        else _plan(precisions, orders, threads, batch, repeats, peers, shapes, memory, quick)
+    )
     measured = _measure(plan, size, quiet=quiet)
     save(measured, json)
-    plot(measured, picture)
+    written = [json]
+    if not truth:
+        plot(measured, picture)
+        written.append(picture)
     if not quiet:
         console = output()
         console.print(tables(measured))
-        console.print(f"\nwritten: {json}, {picture}", style="dim", soft_wrap=True)
+        console.print(f"\nwritten: {', '.join(map(str, written))}", style="dim", soft_wrap=True)
     return exit_code(measured, peers) if measured.finished else INTERRUPTED
 
 
@@ -114,24 +126,38 @@ def _plan(
     )
 
 
-def _measure(plan: Plan, size: int, *, quiet: bool) -> Bench:
+def _truth_plan(threads: int | None, repeats: int | None, memory: bool, quick: bool) -> TruthPlan:
+    from ..bench.truth import TruthPlan
+    from ..kernels.threads import usable_threads
+
+    return TruthPlan(usable_threads(threads), repeats or QUICK_REPEATS, not quick, memory)
+
+
+def _measure(plan: Plan | TruthPlan, size: int, *, quiet: bool) -> Bench:
     from ..bench import TRUTH, Bench
     from ..bench.load import load_average, warn_if_busy
     from ..bench.session import Session
+    from ..bench.truth import TruthPlan, TruthSession
     from ..images import bundled_image, load_image
     from ..provenance import provenance
     from ..weights import load_weights
 
     warn_if_busy()
     weights = load_weights("synthetic")
-    session = Session(plan, weights, load_image(bundled_image(), size=size))
-    settings = {"threads": plan.threads, "batches": plan.batches, "repeats": plan.repeats, "size": size}
+    base = load_image(bundled_image(), size=size)
+    session = TruthSession(plan, weights, base) if isinstance(plan, TruthPlan) else Session(plan, weights, base)
+    settings = {
+        "threads": plan.threads,
+        "batches": getattr(plan, "batches", (1,)),
+        "repeats": plan.repeats,
+        "size": size,
+    }
     about = provenance(**settings, weights=weights.hash, load=load_average())
     rows, finished = _collect(session, quiet=quiet)
     return Bench(about, TRUTH, tuple(rows), finished)
 
 
-def _collect(session: Session, *, quiet: bool) -> tuple[list[Row], bool]:
+def _collect(session: Session | TruthSession, *, quiet: bool) -> tuple[list[Row], bool]:
     """The rows, and whether they are all: an interruption keeps those before it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
