@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import ceil, log2
+from math import ceil, inf, log2
 from typing import Any
 
 import numpy as np
@@ -78,21 +78,28 @@ class Proof:
     about: dict[str, Any]
 
     def missing(self, bits: int) -> int:
-        """By how many bits the working precision is too low; 0 or less where nothing is open."""
-        short = max(layer.largest for layer in self.layers.values()) + bits
-        return max(ceil(short) if short > -self.working else -self.working, self._missing_in_logits(bits))
+        """By how many bits the working precision is too low; 0 or less, what is to spare, where nothing is open."""
+        layers = max(layer.largest for layer in self.layers.values()) + bits
+        return max(self._whole(layers), self._missing_in_logits(bits))
 
     def _missing_in_logits(self, bits: int) -> int:
-        """How far the worst logit is from one RN to `bits` bits, a bit beyond what its own radius asks for."""
-        values, radii = self.logits.midpoints.to_mpf().ravel(), self.logits.radii.to_mpf().ravel()
+        """How far the worst logit is from one RN to `bits` bits.
+
+        A ball that is small enough may still hold the border between two roundings: then the precision is doubled, for
+        nobody knows how near the true value is to it.
+        """
         worst = -self.working
+        values, radii = self.logits.midpoints.to_mpf().ravel(), self.logits.radii.to_mpf().ravel()
         for value, radius in zip(values, radii, strict=True):
-            if not radius:
-                continue
-            apart = _log2(radius) - (_log2(value) if value else -np.inf) + bits
-            undecided = not is_decided(value, radius, bits)
-            worst = max(worst, ceil(min(apart, self.working)) + 1, LIMB_BITS if undecided else worst)
+            if radius:
+                relative = self._whole(_log2(radius) - _log2(value) + bits + 1 if value else inf)
+                decided = is_decided(value, radius, bits)
+                worst = max(worst, relative if decided or relative > 0 else self.working)
         return worst
+
+    def _whole(self, bits: float) -> int:
+        """Bits, upwards, between all of the working precision to spare and as many missing."""
+        return ceil(min(max(bits, -self.working), self.working))
 
     def certificate(self, bits: int, missing: int) -> Certificate:
         values, radii = self.logits.midpoints.to_mpf(), self.logits.radii.to_mpf()

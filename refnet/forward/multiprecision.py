@@ -1,4 +1,4 @@
-"""The forward pass in N decimal digits: the definition of `mpN`, slow but right, for small pictures.
+"""The forward pass in N decimal digits: the definition of `mpN`, slow but right; big_engine.py has its bits at speed.
 
 A convolution is one sum of exact integer products and one rounding; no number leaves its p bits anywhere else.
 """

@@ -55,7 +55,7 @@ def predict(
     x: (n, height, width, 3), preprocessed pictures (load_image).  weights: load_weights' value.
     precision, accumulate, order, fma, bias, batch_norm, shift: the fields of Arithmetic, which explains them; each may
     be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match counts.
-    precision="mpN": N decimal digits, slow; the order is exact and the other fields must be left alone.
+    precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
     threads: default, the cores that this process may use; the bits never depend on it.
     classifier_activation: "softmax", or None for logits.  engine: "kernels", or "spec" for the NumPy definition,
     which has the same bits and is slow.  progress: called before each step, with the node of its last layer (several
@@ -87,7 +87,10 @@ def activations(
     engine: str = "kernels",
     progress: Progress | None = None,
 ) -> Trace:
-    """The Trace of every layer, keywords as in `predict`; `predictions` are the logits unless softmax is asked for."""
+    """The Trace of every layer, keywords as in `predict`; `predictions` are the logits unless softmax is asked for.
+
+    In mpN the layers are BigFloats, from which an index takes an mpmath.mpf.
+    """
     settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift)
     run = _Run(x, weights, settings, threads, classifier_activation, engine)
     seen: dict[str, np.ndarray] = {}
