@@ -30,10 +30,11 @@ def cached(
     read: Callable[[Path], T | None],
     make: Callable[[Path], object],
     otherwise: Path | None = None,
+    keep: int = KEPT_FILES,
 ) -> T:
     """What `read` finds in `folder/name`; if that is not there or None (spoiled), `make` writes it first.
 
-    The file appears whole or not at all. Of each folder the KEPT_FILES files used last are kept. Where the folder
+    The file appears whole or not at all. Of each folder the `keep` files used last are kept. Where the folder
     cannot be made or written, the file is made in `otherwise`, and so not kept; without one InputError is raised, as
     is whatever `make` raises.
     """
@@ -51,7 +52,7 @@ def cached(
         raise InputError(f"{path} does not hold what was just written there", do="name another cache folder")
     if path.parent == folder:
         _touch(path)
-        _remove_oldest(folder, spare=path)
+        _remove_oldest(folder, keep, spare=path)
     return value
 
 
@@ -73,7 +74,7 @@ def _touch(path: Path) -> None:
         return
 
 
-def _remove_oldest(folder: Path, *, spare: Path) -> None:
+def _remove_oldest(folder: Path, keep: int, *, spare: Path) -> None:
     """Two processes may tidy at once: what is gone already is fine, what cannot be removed stays."""
     used: dict[Path, float] = {}
     for path in folder.iterdir():
@@ -82,7 +83,7 @@ def _remove_oldest(folder: Path, *, spare: Path) -> None:
                 used[path] = path.stat().st_mtime
         except FileNotFoundError:
             continue
-    for path in sorted(used, key=used.__getitem__, reverse=True)[KEPT_FILES - 1 :]:
+    for path in sorted(used, key=used.__getitem__, reverse=True)[keep - 1 :]:
         try:
             path.unlink(missing_ok=True)
         except OSError:

@@ -23,6 +23,7 @@ from refnet.cli.drift import exit_code
 from refnet.drift import OWN, Drift, VariantDrift
 from refnet.drift.drift import STATUSES
 from refnet.errors import InputError
+from refnet.graph import resnet
 from refnet.provenance import sha256_of_array
 
 
@@ -30,6 +31,9 @@ from refnet.provenance import sha256_of_array
 class FakeWeights:
     hash: str = "ab"
     include_top: bool = True
+
+    def graph(self, input_shape):
+        return resnet(input_shape=input_shape)
 
 
 DIGIT_BITS = {"double-double": 106, "mp40": mpmath.libmp.dps_to_prec(40)}

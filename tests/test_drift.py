@@ -14,7 +14,7 @@ import pytest
 from drift_samples import LAYERS, sample_drift
 
 from refnet.backends import Run
-from refnet.drift import MEASURES, OWN, Drift, VariantDrift, measure_drift, measure_logits, measuring, storage
+from refnet.drift import MEASURES, OWN, Drift, VariantDrift, measure_drift, measure_logits, measuring, storage, truth
 from refnet.drift.drift import LAYER_COLUMNS, LOGIT_COLUMNS
 from refnet.drift.magnitude import sum_of_magnitudes
 from refnet.errors import InputError
@@ -83,14 +83,20 @@ def fakes(monkeypatch):
         runs = {"torch": Run("torch", "ok", trace=layered, logits=plain, provenance={"torch": "1"}, seconds=3.0)}
         return [runs.get(row.name, Run(row.name, "failed", f"{row.name} is broken")) for row in variants]
 
-    monkeypatch.setattr(measuring, "activations", activations)
+    for module in (measuring, truth):
+        monkeypatch.setattr(module, "activations", activations)
     monkeypatch.setattr(measuring, "run", run)
     return calls
 
 
+def measured(*arguments, **options):
+    """Against float64: the network is no ResNet, so that there is nothing to certify."""
+    return measure_drift(*arguments, truth="float64", **options)
+
+
 def test_every_variant_is_a_row_and_refnet_float32_the_first(fakes, tmp_path):
     heard = []
-    found = measure_drift(
+    found = measured(
         PICTURE,
         FakeWeights(),
         ["torch", "jax"],
@@ -107,7 +113,7 @@ def test_every_variant_is_a_row_and_refnet_float32_the_first(fakes, tmp_path):
 
 
 def test_layers_are_measured_on_the_trace_and_logits_on_the_plain_model(fakes):
-    found = measure_drift(PICTURE, FakeWeights(), ["torch"])["torch"]
+    found = measured(PICTURE, FakeWeights(), ["torch"])["torch"]
     assert list(found.layers) == list(GRAPH.names)
     assert found.layers["conv"]["rel_l2"] == pytest.approx(1e-3, rel=1e-3)
     plain = trace("float32", 1e-3)["predictions"].copy()
@@ -118,7 +124,7 @@ def test_layers_are_measured_on_the_trace_and_logits_on_the_plain_model(fakes):
 
 
 def test_the_provenance_names_weights_pictures_and_truth(fakes):
-    found = measure_drift(PICTURE, FakeWeights(), ["torch"])
+    found = measured(PICTURE, FakeWeights(), ["torch"])
     assert found.provenance["weights"]["sha256"] == "0" * 64
     assert len(found.provenance["pictures"]["sha256"]) == 2 and found.truth["kind"] == "float64"
     assert found["torch"].provenance == {"torch": "1"}
@@ -159,7 +165,7 @@ def test_refnets_own_seconds_are_those_of_its_pass(fakes, monkeypatch):
         return original(*arguments, **options)
 
     monkeypatch.setattr(measuring, "activations", slow)
-    assert 0.05 <= measure_drift(PICTURE, FakeWeights(), ["jax"])[OWN].seconds < 5
+    assert 0.05 <= measured(PICTURE, FakeWeights(), ["jax"])[OWN].seconds < 5
 
 
 def test_numbers_that_are_not_finite_are_counted_and_never_averaged(fakes, monkeypatch, tmp_path):
@@ -171,7 +177,7 @@ def test_numbers_that_are_not_finite_are_counted_and_never_averaged(fakes, monke
     plain[1, 0] = np.inf
     ran = Run("torch", "ok", "9 numbers", trace=Trace(layers), logits=plain)
     monkeypatch.setattr(measuring, "run", lambda *_, **__: [ran])
-    found = measure_drift(PICTURE, FakeWeights(), ["torch"])
+    found = measured(PICTURE, FakeWeights(), ["torch"])
     row = found["torch"]
     assert (row.status, row.reason) == ("ok", "9 numbers")
     assert row.layers["conv"]["nonfinite"] == 2 and row.layers["conv"]["rel_l2"] == pytest.approx(1e-3, rel=1e-2)

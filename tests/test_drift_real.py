@@ -21,7 +21,7 @@ INSTALLED = [name for name, variant in VARIANTS.items() if not variant.missing_m
 @pytest.mark.skipif(not INSTALLED, reason="no backend is installed")
 def test_every_installed_backend_agrees_on_the_best_class(synthetic: Weights, tmp_path: Path) -> None:
     picture = refnet.load_image(refnet.bundled_image())
-    found = refnet.measure_drift(picture, synthetic, INSTALLED, folder=tmp_path)
+    found = refnet.measure_drift(picture, synthetic, INSTALLED, folder=tmp_path / "traces", cache=tmp_path)
     assert [(row.variant, row.status, row.reason) for row in found.variants] == [
         (name, "ok", "") for name in (OWN, *INSTALLED)
     ]

@@ -56,11 +56,7 @@ def test_the_screen_says_whether_looking_changes_the_result():
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_stage_ends_are_the_last_layers_of_the_stages(depth):
     blocks = DEPTHS[depth]
-
-    class Layers:
-        layers = resnet(depth).names
-
-    assert list(stage_ends(Layers).values()) == [
+    assert list(stage_ends(resnet(depth).names).values()) == [
         "conv1_relu",
         "pool1_pool",
         *(f"conv{stage + 2}_block{last}_out" for stage, last in enumerate(blocks)),

@@ -2,6 +2,8 @@
 
 from .certificate import Certificate
 from .check import Check, check_certificate
-from .proof import certify
+from .document import document
+from .kept import kept_certificate
+from .proof import MAX_DIGITS, certify
 
-__all__ = ["Certificate", "Check", "certify", "check_certificate"]
+__all__ = ["MAX_DIGITS", "Certificate", "Check", "certify", "check_certificate", "document", "kept_certificate"]

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from mpmath import mp, mpf
@@ -28,6 +30,11 @@ Objects = NDArray[np.object_]
 SCHEMA = 1
 INDEX = "index"
 PLANES = ("hi", "lo", "radius")
+UNREADABLE = (
+    *(OSError, EOFError, MemoryError, BadZipFile, RuntimeError, TokenError),
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+)
+"""What reading a spoiled .npz may raise: by the archive, by the header of an array, by the index."""
 FULL = ("signs", "significands", "exponents", "radii")
 
 
@@ -134,12 +141,12 @@ class Certificate:
                 if index["schema"] != SCHEMA:
                     raise InputError(f"{path} has the schema {index['schema']!r}", expected=str(SCHEMA))
                 layers = {entry["layer"]: _layer(entry, file) for entry in index["layers"]}
+            value, radius = (_read(index[name], index["shape"]) for name in ("value", "radius"))
+            return cls(index["bits"], index["working"], index["needed"], value, radius, layers, index["provenance"])
         except FileNotFoundError as error:
             raise InputError(f"no file {path}", expected="what Certificate.save wrote") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} is no certificate ({error})", expected="what Certificate.save wrote") from error
-        value, radius = (_read(index[name], index["shape"]) for name in ("value", "radius"))
-        return cls(index["bits"], index["working"], index["needed"], value, radius, layers, index["provenance"])
 
     def _index(self) -> dict[str, Any]:
         layers = [

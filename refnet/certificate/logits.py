@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, log2
 
 import numpy as np
 from mpmath import mp, mpf
@@ -31,6 +32,15 @@ def is_decided(value: mpf, radius: mpf, bits: int) -> bool:
     """Whether all numbers of a ball have one RN to so many bits. An exact number has."""
     low, high = _ends(value, radius)
     return bool(mpf_cmp(mpf_pos(low, bits, "n"), mpf_pos(high, bits, "n")) == 0)
+
+
+def proven_digits(value: mpf, radius: mpf) -> float:
+    """Decimal digits of one number that are proven: -log10(radius / |value|), 0 at least, inf where it is exact."""
+    if not radius:
+        return inf
+    if not value:
+        return 0.0
+    return max(0.0, (log2_of(value) - log2_of(radius) - 1e-9) / log2(10))  # less than what log2 rounded
 
 
 def first_class(values: Objects, radii: Objects) -> FirstClass:
@@ -78,6 +88,12 @@ def _sum(numbers: list[RawMpf], working: int, rounding: str) -> RawMpf:
     for number in numbers:
         total = mpf_add(total, number, working, rounding)
     return total
+
+
+def log2_of(x: mpf) -> float:
+    """log2 |x| in float64, whatever its exponent; x is not 0."""
+    _, mantissa, exponent, _ = x._mpf_
+    return log2(mantissa) + exponent
 
 
 def _ends(value: mpf, radius: mpf) -> tuple[RawMpf, RawMpf]:

@@ -22,7 +22,7 @@ from ..weights import Weights
 from .ball_engine import BallEngine, Balls
 from .certificate import Certificate
 from .layers import CertifiedLayer, certified
-from .logits import is_decided
+from .logits import is_decided, log2_of
 
 Progress = Callable[[str, int, int, int], None]
 GROWTH_BITS = 250  # by which radii are expected to grow through a ResNet50, facts of random and of trained weights
@@ -92,7 +92,7 @@ class Proof:
         values, radii = self.logits.midpoints.to_mpf().ravel(), self.logits.radii.to_mpf().ravel()
         for value, radius in zip(values, radii, strict=True):
             if radius:
-                relative = self._whole(_log2(radius) - _log2(value) + bits + 1 if value else inf)
+                relative = self._whole(log2_of(radius) - log2_of(value) + bits + 1 if value else inf)
                 decided = is_decided(value, radius, bits)
                 worst = max(worst, relative if decided or relative > 0 else self.working)
         return worst
@@ -164,8 +164,3 @@ def _whole_limbs(bits: int) -> int:
 
 def _limbs_within(bits: int) -> int:
     return bits // LIMB_BITS * LIMB_BITS
-
-
-def _log2(x: Any) -> float:
-    _, mantissa, exponent, _ = x._mpf_
-    return log2(mantissa) + exponent

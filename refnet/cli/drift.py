@@ -23,7 +23,9 @@ def drift(
         str,
         typer.Option(metavar="A,B", help="Names, or all. Under all a backend that is not installed is no error."),
     ] = ALL,
-    truth: Annotated[str, typer.Option(metavar="NAME", help="What the drift is measured from.")] = "float64",
+    truth: Annotated[
+        str, typer.Option(metavar="NAME", help="What the drift is measured from: certified, or the quick float64.")
+    ] = "certified",
     json: Annotated[Path, typer.Option(metavar="FILE", help="The report; NAME.md and NAME.png go beside it.")] = Path(
         "drift.json"
     ),

@@ -12,6 +12,7 @@ import typer
 from .. import __version__
 from ..errors import RefnetError
 from .bench import bench
+from .certify import certify
 from .drift import drift
 from .exits import BAD_INPUT, INTERRUPTED, OK
 from .predict import predict
@@ -21,13 +22,15 @@ from .weights import weights
 app = typer.Typer(
     name="refnet",
     help="A reference ResNet50 in any number format and order, and the drift of Keras backends from it.",
-    epilog="Exit codes: 0 fine, 2 bad input, 3 a backend variant could not run, 130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 what was asked for does not hold, 2 bad input, 3 a variant could not run, "
+    "130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(certify)
 app.command()(drift)
 app.command()(bench)
 app.add_typer(weights, name="weights")

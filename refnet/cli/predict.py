@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from .layer_bar import LayerBar
 from .options import Images, PictureSize, Quiet, Threads, WeightsSource
-from .screen import Stages, output
+from .screen import output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,9 +67,8 @@ def predict(
         raise InputError(f"{weights} has no top, so there are no classes", do="give weights with their top")
     how: dict[str, Any] = {"precision": precision, "accumulate": accumulate, "order": order, "fma": fma}
     how |= {"bias": bias, "batch_norm": batch_norm, "shift": shift}
-    with Stages(quiet=quiet) as stages:
-        stages(precision, "start", 0)
-        result = forward(x, w, threads=threads, **how, progress=lambda node: stages(precision, node.name, 0))
+    with LayerBar(w.graph(x.shape[1:3]), quiet=quiet) as bar:
+        result = forward(x, w, threads=threads, **how, progress=lambda node: bar(node.name, precision))
     if json is not None:
         about = {"arithmetic": how, "threads": threads, "weights": w.hash, "pictures": about_pictures(x)}
         _write(json, pictures, all_digits(result, precision), about)

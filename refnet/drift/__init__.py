@@ -3,9 +3,11 @@
 from .drift import Drift, VariantDrift
 from .logits import LOGIT_MEASURES, measure_logits
 from .measures import MEASURES, measure
-from .measuring import OWN, TRUTHS, measure_drift
+from .measuring import OWN, measure_drift
+from .truth import DEFAULT_TRUTH, TRUTHS
 
 __all__ = [
+    "DEFAULT_TRUTH",
     "LOGIT_MEASURES",
     "MEASURES",
     "OWN",

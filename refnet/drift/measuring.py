@@ -25,10 +25,10 @@ from .drift import Drift, VariantDrift
 from .logits import measure_logits
 from .magnitude import sum_of_magnitudes
 from .measures import measure
+from .truth import DEFAULT_TRUTH, TRUTHS, timed, truth_of
 from .ulp import bit_difference
 
 Array = NDArray[np.floating]
-TRUTHS = {"float64": "refnet's own forward pass in float64: sequential order, fused multiply-add; not yet certified"}
 OWN = "refnet-float32"
 """The row of refnet's own default float32 pass: what plain rounding costs on this picture and these weights."""
 
@@ -38,19 +38,21 @@ def measure_drift(
     w: Weights,
     variants: Sequence[str] = ("all",),
     *,
-    truth: str = "float64",
+    truth: str = DEFAULT_TRUTH,
     threads: int | None = None,
     timeout: float = TIMEOUT,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    cache: Path | None = None,
 ) -> Drift:
     """How far every layer and the logits of backend variants are from the truth, for pictures x and weights w.
 
     x: (n, height, width, 3) float32, preprocessed (refnet.load_image).  variants: names of refnet.backends.VARIANTS,
-    or "all".  truth: only "float64" so far.  threads: of refnet and of each backend; None is the usable cores for
-    refnet and each backend's own choice, which is what its users get.
+    or "all".  truth: one of TRUTHS: "certified", or the quick "float64".  threads: of refnet and of each backend; None
+    is the usable cores for refnet and each backend's own choice, which is what its users get.
     timeout: seconds for each backend.  folder: where the backends' traces stay; by default they are deleted.
     progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
+    cache: where the last certificates lie; default, the user's cache folder.
 
     Layers are measured on the model that returns every layer, `logits` on the plain model; both, where they differ,
     are in the result. The first row is refnet's own float32. A variant that cannot run is a row with its reason.
@@ -65,27 +67,23 @@ def measure_drift(
     check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
     graph = w.graph(x.shape[1:3])
     tell = progress or _silent
-    true, _ = _own_trace(f"refnet-{truth}", x, w, tell, precision=truth, threads=threads)
-    trace, seconds = _own_trace(OWN, x, w, tell, threads=threads)
+    true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
+    trace, seconds = _own_trace(x, w, threads, tell)
     own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance, seconds=seconds)
     with _working(folder) as place:
         runs = [own, *run(chosen, w, x, place, threads=threads, timeout=timeout, progress=progress)]
-        begin = time.monotonic()
-        tell("measures", "start", 0.0)
-        rows = _measure_all(runs, true, graph, w, threads or usable_cores())
-        tell("measures", "ok", time.monotonic() - begin)
+        with timed("measures", tell):
+            rows = _measure_all(runs, true.trace, graph, w, threads or usable_cores())
     about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
-    return Drift(about, {"kind": truth, "description": TRUTHS[truth], "provenance": true.provenance}, tuple(rows))
+    return Drift(about, true.about, tuple(rows))
 
 
-def _own_trace(name: str, x: Array, w: Weights, tell: Progress, **how: Any) -> tuple[Trace, float]:
-    """Refnet's own trace, and its seconds."""
+def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:
+    """Refnet's own float32 trace, and its seconds."""
     begin = time.monotonic()
-    tell(name, "start", 0.0)
-    trace = activations(x, w, **how)
-    seconds = time.monotonic() - begin
-    tell(name, "ok", seconds)
-    return trace, seconds
+    with timed(OWN, tell):
+        trace = activations(x, w, threads=threads)
+    return trace, time.monotonic() - begin
 
 
 def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, threads: int) -> list[VariantDrift]:

@@ -1,8 +1,9 @@
-"""Reports of a drift: on the terminal, as Markdown with a picture, and as data."""
+"""Reports of a drift and of a certificate: on the terminal, as Markdown with a picture, and as data."""
 
+from .certificate import certificate_tables, check_lines
 from .files import check_report, write_report
 from .markdown import markdown
 from .plot import plot
 from .table import tables
 
-__all__ = ["check_report", "markdown", "plot", "tables", "write_report"]
+__all__ = ["certificate_tables", "check_lines", "check_report", "markdown", "plot", "tables", "write_report"]

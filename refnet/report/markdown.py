@@ -43,7 +43,7 @@ def _reasons(drift: Drift) -> list[str]:
 def _depth(drift: Drift, picture: str | None) -> list[str]:
     if not drift.layers:
         return []
-    ends = stage_ends(drift)
+    ends = stage_ends(drift.layers)
     rows = [
         [row.variant, *(short(row.layers[layer]["rel_l2"]) for layer in ends.values())]
         for row in drift.variants

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..drift import Drift, VariantDrift
@@ -69,10 +69,10 @@ def headline(drift: Drift) -> str:
     )
 
 
-def stage_ends(drift: Drift) -> dict[str, str]:
-    """Short heading -> layer: where each stage of the network ends, as far as the drift has these layers."""
+def stage_ends(layers: Iterable[str]) -> dict[str, str]:
+    """Short heading -> layer: where each stage of the network ends, as far as it is among these layers."""
     ends: dict[str, str] = {}
-    for layer in drift.layers:
+    for layer in layers:
         if layer in ("conv1_relu", "pool1_pool", "avg_pool", "predictions"):
             ends[layer.split("_")[0] if layer != "predictions" else "logits"] = layer
         elif block := re.fullmatch(r"(conv\d)_block\d+_out", layer):
@@ -83,7 +83,7 @@ def stage_ends(drift: Drift) -> dict[str, str]:
 def stages(drift: Drift) -> dict[str, tuple[int, int]]:
     """Stage (conv1 .. conv5, avg, logits) -> places of its first and last layer in drift.layers."""
     first, found = 0, {}
-    for heading, layer in stage_ends(drift).items():
+    for heading, layer in stage_ends(drift.layers).items():
         last = drift.layers.index(layer)
         found[heading] = (first, last)
         first = last + 1

@@ -10,6 +10,8 @@ from rich.text import Text
 from ..drift import Drift
 from .summary import CAPTION, STATUS_STYLES, SUMMARY, headline, short, stage_ends, with_reasons
 
+NAMES = ("variant", "status", "worst layer", "")
+
 
 def tables(drift: Drift) -> Group:
     """What `refnet drift` prints; give it to a rich Console."""
@@ -28,7 +30,7 @@ def tables(drift: Drift) -> Group:
 
 
 def summary_table(drift: Drift) -> Table:
-    table = _table("variant", "status", *(column.title for column in SUMMARY))
+    table = table_of("variant", "status", *(column.title for column in SUMMARY))
     for row in drift.variants:
         cells = [column.text(row) for column in SUMMARY] if row.ran else []
         table.add_row(row.variant, Text(row.status, style=STATUS_STYLES[row.status]), *cells)
@@ -36,19 +38,19 @@ def summary_table(drift: Drift) -> Table:
 
 
 def depth_table(drift: Drift) -> Table:
-    ends = stage_ends(drift)
-    table = _table("variant", *ends)
+    ends = stage_ends(drift.layers)
+    table = table_of("variant", *ends)
     for row in drift.variants:
         if row.ran:
             table.add_row(row.variant, *(short(row.layers[layer]["rel_l2"]) for layer in ends.values()))
     return table
 
 
-def _table(*titles: str) -> Table:
-    """Names to the left, numbers to the right, headings in two lines: a usual report fits into 80 columns."""
+def table_of(*titles: str) -> Table:
+    """Names to the left, numbers to the right, headings in two lines: usual reports fit into 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, header_style="bold")
     for title in titles:
-        left = title in ("variant", "status", "worst layer")
+        left = title in NAMES
         heading = title if left else title.replace(" ", "\n")
         table.add_column(heading, justify="left" if left else "right", overflow="fold", vertical="bottom")
     return table
