@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..arithmetic import Arithmetic
+from ..arithmetic import Arithmetic, DoubleDouble
+from ..certificate import certify
 from ..errors import InputError, VariantError
 from ..forward import predict
 from ..weights import Weights, save_weights
-from .arithmetics import BASE, TRUTH, label, parse, reference
+from .arithmetics import BASE, label, parse, reference
 from .error import relative_error
 from .memory import peak_memory
 from .peers import SGEMM, Peer, peer_worker, sgemm_worker
@@ -176,7 +177,11 @@ class Session:
 
     @cached_property
     def _truth(self) -> Any:
-        return self._logits(parse(TRUTH))
+        """The logits of the error's picture, certified: a pair, for the errors of pairs."""
+        picture = fresh_pictures(self.base, 1, ERROR_SEED)
+        certificate = certify(picture, self.weights, threads=self.plan.threads)
+        logits = next(reversed(list(certificate.layers.values())))
+        return DoubleDouble(logits.hi, logits.lo)
 
     @cached_property
     def _twin(self) -> Weights:
