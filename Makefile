@@ -1,12 +1,14 @@
 # make drift    every backend held against the oracle: makes .venv, installs, writes drift.json and a report beside it
 #               make drift VARIANTS="tensorflow jax"    installs and runs only those
 # make test     style, types and all tests but the slow ones;  make test-slow: all tests
+#               both run WORKERS tests at once (2)
 # make clean    removes all that this file makes, .venv too
 
 PYTHON ?= python3
 VARIANTS ?= tensorflow tf-keras jax torch openvino openvino-f32 numpy
 DRIFT ?= drift.json
 SELECT ?= -m "not slow"
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,7 @@ test: $(call installed,all test)
 	rm -rf build/types && mkdir -p build/types
 	cp -R refnet build/types/refnet && cp -R kernels build/types/refnet/kernels
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p refnet
-	$(BIN)/python -m pytest $(SELECT)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(SELECT)
 
 test-slow: SELECT =
 test-slow: test
