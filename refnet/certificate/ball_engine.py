@@ -41,13 +41,13 @@ class BallEngine:
     """The operations of the network on Balls.
 
     midpoints: what computes them; its precision must hold every float32 (float64) weight.  layer: the one it computes.
-    kept: absolute values of weights, packed, by layer.
+    kept: absolute values of weights, packed, and their power of two, by layer.
     """
 
     midpoints: BigEngine
     layer: str = ""
     threads: int = 1
-    kept: MutableMapping[str, PackedKernel] = field(default_factory=dict)
+    kept: MutableMapping[str, tuple[PackedKernel, int]] = field(default_factory=dict)
 
     def storage(self, x: Balls | Array) -> Balls:
         """A picture, which has no radius; what this engine made stays as it is."""
@@ -109,16 +109,21 @@ class BallEngine:
         return x
 
     def _spread(self, radii: Radii, kernel: Array, strides: Pair, padding: Padding) -> Radii:
-        """sum |w| r: a float64 sum of K products, none negative, is short by at most K u of itself, to first order."""
+        """sum |w| r: a float64 sum of K products, none negative, is short by at most K u of itself, to first order.
+
+        |w| has a power of two of its own, as radii have, lest a product of float64 weights underflow.
+        """
         if not radii.values.any():
             output = np.zeros((radii.shape[0], *_output(radii.shape, kernel.shape, strides, padding)))
             return Radii(output, 0)
         if self.layer not in self.kept:
-            self.kept[self.layer] = pack_kernel(np.abs(kernel).astype(np.float64), FLOAT64)
+            sizes = Radii.scaled(np.abs(kernel).astype(np.float64))
+            self.kept[self.layer] = pack_kernel(sizes.values, FLOAT64), sizes.exponent
+        packed, exponent = self.kept[self.layer]
         how: dict[str, Any] = {"strides": strides, "padding": padding, "arithmetic": FLOAT64, "threads": self.threads}
-        sums = convolve(radii.values, self.kept[self.layer], None, **how)
+        sums = convolve(radii.values, packed, None, **how)
         terms = int(np.prod(kernel.shape[:-1]))
-        return Radii.scaled(sums * (1 + (terms + 2) * ULP), radii.exponent)
+        return Radii.scaled(sums * (1 + (terms + 2) * ULP), radii.exponent + exponent)
 
 
 def _output(image: tuple[int, ...], kernel: tuple[int, ...], strides: Pair, padding: Padding) -> tuple[int, int, int]:

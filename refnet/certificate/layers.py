@@ -39,9 +39,10 @@ class CertifiedLayer:
 
     @property
     def bound(self) -> Floats:
-        """radius 2^exponent in float64, rounded upwards where that is subnormal."""
+        """radius 2^exponent in float64, raised to the next number where that is subnormal and thus rounded."""
         bound = np.ldexp(self.radius.astype(np.float64), self.exponent)
-        return np.where(self.radius > 0, np.maximum(bound, np.finfo(np.float64).smallest_subnormal), 0.0)
+        raised = np.where(bound < np.finfo(np.float64).smallest_normal, np.nextafter(bound, inf), bound)
+        return np.where(self.radius > 0, raised, 0.0)
 
     @property
     def digits(self) -> float:

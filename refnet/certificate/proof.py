@@ -45,10 +45,10 @@ def certify(
     and the weights as they are stored, epsilon being the binary64 number nearest 1.001e-5.
 
     bits: done when each logit's ball has one RN to so many bits, and every layer's radii are at most 2^-bits of its
-    root mean square. Until then the working precision is raised, by what is missing, up to `max_digits` decimal digits;
-    what is still open then is in Certificate.open.  full: keep the midpoints themselves.  threads: the bits never
-    depend on it.  progress: called before each layer with its name, its place, the number of layers, and the working
-    precision. Ctrl-C ends it and leaves nothing behind.
+    root mean square. Until then the working precision is raised, by what is missing and to twice as much at most, up to
+    `max_digits` decimal digits; what is still open then is in Certificate.open.  full: keep the midpoints themselves.
+    threads: the bits never depend on it.  progress: called before each layer with its name, its place, the number of
+    layers, and the working precision. Ctrl-C ends it and leaves nothing behind.
 
     Raises InputError for bad input, NaN and infinity in it, and activations beyond the range of float64.
     """
