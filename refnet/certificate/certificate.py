@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tokenize import TokenError
 from types import MappingProxyType
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from mpmath import mp, mpf
@@ -21,6 +20,8 @@ from ..arithmetic.big_floats import BigFloats
 from ..atomic import replacing
 from ..errors import InputError
 from ..trace import Trace
+from ..weights.archive import DAMAGE
+from ..weights.damage import damage_named
 from .ball_engine import Balls
 from .layers import CertifiedLayer
 from .logits import FirstClass, first_class, is_decided, softmax_enclosure
@@ -30,12 +31,8 @@ Objects = NDArray[np.object_]
 SCHEMA = 1
 INDEX = "index"
 PLANES = ("hi", "lo", "radius")
-UNREADABLE = (
-    *(OSError, EOFError, MemoryError, BadZipFile, RuntimeError, TokenError),
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
-)
-"""What reading a spoiled .npz may raise: by the archive, by the header of an array, by the index."""
 FULL = ("signs", "significands", "exponents", "radii")
+UNREADABLE = (*DAMAGE, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -96,15 +93,21 @@ class Certificate:
 
     @property
     def top1(self) -> tuple[FirstClass, ...]:
-        """The first class of each picture, and whether it is certain."""
-        return tuple(first_class(values, radii) for values, radii in zip(self.value, self.radius, strict=True))
+        """The first class of each picture, and whether it is certain. Raises InputError without two classes."""
+        return tuple(first_class(values, radii) for values, radii in self._logits(2))
 
     @property
     def softmax(self) -> tuple[Objects, Objects]:
-        """Lower and upper bounds of the softmax of the logits, of `bits` bits."""
-        rows = [softmax_enclosure(*row, self.bits) for row in zip(self.value, self.radius, strict=True)]
+        """Lower and upper bounds of the softmax of the logits, of `bits` bits. Raises InputError without logits."""
+        rows = [softmax_enclosure(*row, self.bits) for row in self._logits(1)]
         lower, upper = zip(*rows, strict=True)
         return np.array(lower, object), np.array(upper, object)
+
+    def _logits(self, classes: int) -> Iterator[tuple[Objects, Objects]]:
+        """Values and radii of each picture, where there are as many classes."""
+        if self.value.ndim != 2 or self.value.shape[1] < classes:
+            raise InputError(f"an output of shape {self.value.shape}", expected=f"logits of {classes} or more classes")
+        return zip(self.value, self.radius, strict=True)
 
     def rounded(self) -> np.ndarray:
         """The logits, RN to float64: what is proven where bits >= 53 and nothing is open."""
@@ -135,18 +138,14 @@ class Certificate:
     @classmethod
     def load(cls, path: str | Path) -> Certificate:
         """Read what `save` wrote. Raises InputError for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                index = json.loads(bytes(file[INDEX]).decode())
-                if index["schema"] != SCHEMA:
-                    raise InputError(f"{path} has the schema {index['schema']!r}", expected=str(SCHEMA))
-                layers = {entry["layer"]: _layer(entry, file) for entry in index["layers"]}
+        with damage_named(f"{path} is no whole certificate", UNREADABLE), np.load(path, allow_pickle=False) as file:
+            index = json.loads(bytes(file[INDEX]).decode())
+            if index["schema"] != SCHEMA:
+                raise InputError(f"{path} has the schema {index['schema']!r}", expected=str(SCHEMA))
+            layers = {entry["layer"]: _layer(entry, file) for entry in index["layers"]}
             value, radius = (_read(index[name], index["shape"]) for name in ("value", "radius"))
-            return cls(index["bits"], index["working"], index["needed"], value, radius, layers, index["provenance"])
-        except FileNotFoundError as error:
-            raise InputError(f"no file {path}", expected="what Certificate.save wrote") from error
-        except UNREADABLE as error:
-            raise InputError(f"{path} is no certificate ({error})", expected="what Certificate.save wrote") from error
+            bits, working, needed = (operator.index(index[name]) for name in ("bits", "working", "needed"))
+            return cls(bits, working, needed, value, radius, layers, index["provenance"])
 
     def _index(self) -> dict[str, Any]:
         layers = [
@@ -202,7 +201,7 @@ def _read(texts: list[str], shape: list[int]) -> Objects:
     pairs = (text.split() for text in texts)
     numbers = np.empty(len(texts), object)
     numbers[:] = [_number(int(mantissa, 16), int(exponent)) for mantissa, exponent in pairs]
-    return numbers.reshape(shape)
+    return numbers.reshape(tuple(shape))
 
 
 def _number(mantissa: int, exponent: int) -> mpf:

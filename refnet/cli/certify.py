@@ -118,7 +118,7 @@ def _check(
     if json is not None:
         _write(json, kept, names, check={"holds": done.holds, **asdict(done)})
     if not quiet:
-        screen().print(check_lines(done, kept, str(path)))
+        screen().print(check_lines(done, kept, str(path)), soft_wrap=True)
     return exit_code(kept, fail_on) if done.holds else FAILED
 
 
@@ -133,6 +133,6 @@ def _show(certificate: Certificate, names: list[str], weights: str, written: lis
     from ..report import certificate_tables
 
     console = screen()
-    console.print(certificate_tables(certificate, names, weights), soft_wrap=False)
+    console.print(certificate_tables(certificate, names, weights))
     if written:
         console.print(f"\nwritten: {', '.join(map(str, written))}", style="dim", soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..certificate import Certificate, Check
 from ..certificate.logits import FirstClass, proven_digits
 from ..certificate.text import ball, decimal
-from .summary import stage_ends
+from .summary import digits_text, stage_ends
 from .table import table_of
 
 SHOWN = 17  # significant decimal digits, as float64 needs them
@@ -53,11 +53,6 @@ def growth_table(certificate: Certificate) -> Table:
     table.add_row("radius / RMS", *(_power(layer.largest) for layer in layers))
     table.add_row("digits proven", *(digits_text(layer.digits) for layer in layers))
     return table
-
-
-def digits_text(digits: float) -> str:
-    """Proven digits as people read them: whole ones, `exact` where the radius is 0."""
-    return "exact" if digits == math.inf else str(math.floor(max(0.0, digits)))
 
 
 def _power(log2: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ..drift import LOGIT_MEASURES, MEASURES, Drift
 from ..drift.measures import Definition
 from ..drift.storage import plain
-from .summary import CAPTION, SUMMARY, headline, short, stage_ends, with_reasons
+from .summary import CAPTION, SUMMARY, headline, proven_digits_of, short, stage_ends, with_reasons
 
 
 def markdown(drift: Drift, picture: str | None = None) -> str:
@@ -49,6 +49,8 @@ def _depth(drift: Drift, picture: str | None) -> list[str]:
         for row in drift.variants
         if row.ran
     ]
+    if proven := proven_digits_of(drift, ends.values()):
+        rows.append(proven)
     plot = [f"![Relative L2 error by depth]({picture})"] if picture else []
     return ["## Relative L2 error by depth", _table(["variant", *ends.values()], rows), *plot]
 

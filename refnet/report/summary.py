@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..drift import Drift, VariantDrift
+from ..drift.storage import number
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,31 @@ def headline(drift: Drift) -> str:
     size = f"{shape[0]} of {shape[1]} x {shape[2]}" if len(shape) == 4 else "unknown"
     threads = about.get("threads") or "default"
     return (
-        f"truth: {drift.truth['kind']} oracle · weights: {weights.get('source', 'unknown')} "
+        f"truth: {truth_text(drift)} · weights: {weights.get('source', 'unknown')} "
         f"({str(weights.get('sha256', ''))[:12]}) · pictures: {size} · threads: {threads}"
     )
+
+
+def truth_text(drift: Drift) -> str:
+    """The truth, and how far it is proven."""
+    truth = drift.truth
+    if "digits" not in truth:
+        return f"{truth['kind']} oracle"
+    text = f"{truth['kind']}, {digits_text(number(truth['digits']))} digits"
+    if truth["decided"]:
+        return text
+    return f"{text}, {truth['open_logits']} logits and {len(truth['open_layers'])} layers open"
+
+
+def proven_digits_of(drift: Drift, layers: Iterable[str]) -> list[str]:
+    """A row of a table: the decimal digits that are proven of each of these layers; empty where nothing is."""
+    proven = drift.truth.get("layer_digits", {})
+    return ["digits proven", *(digits_text(number(proven.get(layer, 0.0))) for layer in layers)] if proven else []
+
+
+def digits_text(digits: float) -> str:
+    """Proven digits as people read them: whole ones, `exact` where the radius is 0."""
+    return "exact" if digits == math.inf else str(math.floor(max(0.0, digits)))
 
 
 def stage_ends(layers: Iterable[str]) -> dict[str, str]:

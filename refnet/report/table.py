@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..drift import Drift
-from .summary import CAPTION, STATUS_STYLES, SUMMARY, headline, short, stage_ends, with_reasons
+from .summary import CAPTION, STATUS_STYLES, SUMMARY, headline, proven_digits_of, short, stage_ends, with_reasons
 
 NAMES = ("variant", "status", "worst layer", "")
 
@@ -43,6 +43,8 @@ def depth_table(drift: Drift) -> Table:
     for row in drift.variants:
         if row.ran:
             table.add_row(row.variant, *(short(row.layers[layer]["rel_l2"]) for layer in ends.values()))
+    if proven := proven_digits_of(drift, ends.values()):
+        table.add_row(*proven, style="dim")
     return table
 
 
