@@ -25,9 +25,9 @@ import refnet
 from refnet.arithmetic.big_floats import BigFloats
 from refnet.certificate import Certificate, certify, check_certificate
 from refnet.certificate.ball_engine import Balls
-from refnet.certificate.proof import Proof, Run
 from refnet.certificate.layers import CertifiedLayer, certified, sha256_of
 from refnet.certificate.logits import first_class, is_decided, softmax_enclosure
+from refnet.certificate.proof import Proof, Run
 from refnet.certificate.radii import Radii
 from refnet.errors import InputError
 from refnet.weights import Weights
