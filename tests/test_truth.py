@@ -181,7 +181,7 @@ def test_drift_is_measured_from_the_certified_numbers(
     again = Drift.load(tmp_path / "drift.json")
     assert dict(again.truth) == dict(about)
     for page in (printed(again), markdown(again)):
-        assert f"truth: certified, {math.floor(proof.digits)} digits ·" in page
+        assert f"truth: certified {math.floor(proof.digits)} digits ·" in page
         (row,) = (line for line in page.splitlines() if "digits proven" in line)
         assert str(math.floor(proof.layers["conv1_relu"].digits)) in row
 
@@ -207,7 +207,7 @@ def test_of_several_pictures_the_least_counts(proof: Certificate) -> None:
 def test_the_report_says_what_is_open() -> None:
     about = {"digits": 2.7, "layer_digits": {}, "decided": False, "open_logits": 3, "open_layers": ["conv1_bn"]}
     drift = replace(sample_drift(), truth={"kind": "certified", **about})
-    assert "truth: certified, 2 digits, 3 logits and 1 layers open" in " ".join(printed(drift).split())
+    assert "truth: certified 2 digits, 3 logits and 1 layers open" in " ".join(printed(drift).split())
 
 
 def test_the_quick_truth_is_the_float64_pass(counted: list[str], without_backends: None, synthetic: Weights) -> None:

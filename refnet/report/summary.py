@@ -75,7 +75,7 @@ def truth_text(drift: Drift) -> str:
     truth = drift.truth
     if "digits" not in truth:
         return f"{truth['kind']} oracle"
-    text = f"{truth['kind']}, {digits_text(number(truth['digits']))} digits"
+    text = f"{truth['kind']} {digits_text(number(truth['digits']))} digits"
     if truth["decided"]:
         return text
     return f"{text}, {truth['open_logits']} logits and {len(truth['open_layers'])} layers open"
