@@ -11,7 +11,7 @@ import pytest
 from certificates import picture
 
 from refnet.certificate import Certificate, certify, check_certificate
-from refnet.certificate.certify import Proof, Run
+from refnet.certificate.proof import Proof, Run
 from refnet.errors import InputError
 from refnet.weights import Weights
 
