@@ -138,6 +138,8 @@ class Certificate:
     @classmethod
     def load(cls, path: str | Path) -> Certificate:
         """Read what `save` wrote. Raises InputError for anything else."""
+        if not Path(path).is_file():
+            raise InputError(f"no file {path}", expected="what Certificate.save wrote")
         with damage_named(f"{path} is no whole certificate", UNREADABLE), np.load(path, allow_pickle=False) as file:
             index = json.loads(bytes(file[INDEX]).decode())
             if index["schema"] != SCHEMA:

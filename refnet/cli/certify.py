@@ -58,10 +58,7 @@ def certify(
 
     if fail_on not in (None, OPEN):
         raise InputError(f"--fail-on {fail_on}", expected=OPEN)
-    if full and output is None and check is None:
-        raise InputError("--full without --output", do="name a file that keeps all digits, such as --output all.npz")
-    if check is not None and (full or output is not None or (bits, max_digits) != (BITS, MAX_DIGITS)):
-        raise InputError("--check with --bits, --max-digits, --full or --output", do="leave out what the file says")
+    _check_together(check, output, full=full, changed=(bits, max_digits) != (BITS, MAX_DIGITS))
     for path, suffix in ((output, ".npz"), (json, ".json")):
         if path is not None:
             check_output(path, [suffix])
@@ -85,6 +82,14 @@ def certify(
 def exit_code(certificate: Certificate, fail_on: str | None) -> int:
     """FAILED if it was asked for that nothing is open, and something is."""
     return FAILED if fail_on == OPEN and not certificate.decided else OK
+
+
+def _check_together(check: Path | None, output: Path | None, *, full: bool, changed: bool) -> None:
+    """Raises InputError for options that say nothing together. changed: what is to be proven is not the default."""
+    if full and output is None and check is None:
+        raise InputError("--full without --output", do="name a file that keeps all digits, such as --output all.npz")
+    if check is not None and (full or changed or output is not None):
+        raise InputError("--check with --bits, --max-digits, --full or --output", do="leave out what the file says")
 
 
 def _certify(
