@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +39,7 @@ def approximation(arithmetic: Arithmetic) -> Arithmetic:
     """What the tile computes: narrow formats in float64, where their products are exact, float64 in pairs."""
     wide = arithmetic.storage.precision == 53
     order, accumulate = ("sequential", "double-double") if wide else (f"pairwise:{LEAF}", "float64")
-    return replace(arithmetic, order=order, accumulate=accumulate, fma=None, bias="first")
+    return Arithmetic(arithmetic.precision, accumulate, order, bias="first")
 
 
 def error_bound(terms: int, planes: int) -> tuple[float, float]:
