@@ -131,7 +131,8 @@ class _Plan:
     """What the shapes, the arithmetic and the threads of a convolution decide.
 
     type, planes: of the outputs.  place: writes arrays' addresses into a table.  function, code: what
-    threads.run_kernel runs.  table: a convolution's, filled in up to SHAPE_END.  held: the arrays that it names.
+    threads.run_kernel runs.  table: a convolution's, without what place writes and what follows the sum.  held: the
+    arrays whose addresses are in it.
     """
 
     type: type[np.floating]
@@ -186,7 +187,7 @@ def _plan(
     table[share.ACROSS] = -(-filters // tile.columns) * tile.columns
     function = native(share.convolve_shares, types.literal(tile.code), types.int64)
     output = (images, out_h, out_w, filters)
-    used = min(threads, len(shares))
+    used = threads if len(shares) > 1 else 1  # always the same team: several would spin side by side
     stored = tile.storage
     return _Plan(stored.working, stored.planes, _placing(tile), function, tile.code, output, used, table, held)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arithmetic.environment import check_environment
 from ..errors import InputError
 from .convolution import NO_PADDING
 from .integer_products import Integers, convolve_numbers
@@ -26,6 +27,7 @@ def integer_matmul(a: ArrayLike, b: ArrayLike, threads: int | None = None) -> Ob
     for shapes that do not fit, and for results longer than the primes that K allows can tell apart (280,000 bits at
     K = 10^6, far more below).
     """
+    check_environment()
     left, right = _integers("a", a), _integers("b", b)
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
         raise InputError(f"a of shape {left.shape} and b of shape {right.shape}", expected="(M, K) and (K, N)")

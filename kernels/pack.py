@@ -49,13 +49,16 @@ def pieces_of(order: Order, terms: int, lines: int, *, fours: bool = False) -> I
 
 
 def _in_fours(pieces: list[Piece]) -> list[Piece]:
-    """Four pieces of one term that are added in pairs, at once; not the first four, for the bias may start them."""
+    """Four pieces of one term that are added in pairs and lie in one chunk, at once.
+
+    Not the first four, for the bias may start them. A term that is the last of its chunk skips more than itself.
+    """
     joined, place = pieces[:4], 4
     while place < len(pieces):
         four = pieces[place : place + 4]
-        added_in_pairs = [piece[:3] for piece in four[:3]] == [(FRESH, 1, 0), (FRESH, 1, 1), (FRESH, 1, 0)]
-        if added_in_pairs and len(four) == 4 and four[3][:2] == (FRESH, 1) and four[3][2] >= 2:
-            joined.append((FOUR, 4, four[3][2] - 2, sum(piece[3] for piece in four)))
+        together = four[:3] == [(FRESH, 1, 0, 1), (FRESH, 1, 1, 1), (FRESH, 1, 0, 1)]
+        if together and len(four) == 4 and four[3][:2] == (FRESH, 1) and four[3][2] >= 2:
+            joined.append((FOUR, 4, four[3][2] - 2, 3 + four[3][3]))
             place += 4
         else:
             joined.append(four[0])

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from .. import ops
 from ..arithmetic import Arithmetic, DoubleDouble, Order, exported, planewise, shape_of, stored
+from ..arithmetic.environment import check_environment
 from ..arithmetic.formats import Array
 from ..errors import InputError
 from ..ops import Padding, Pair
@@ -16,6 +17,8 @@ from . import pooling
 from .any_order import convolve, prepare
 from .convolution import NO_PADDING
 from .threads import usable_threads
+
+LARGEST = 1 << 20  # of strides and paddings
 
 
 class Keywords(TypedDict, total=False):
@@ -111,6 +114,7 @@ def _known(how: Keywords) -> Keywords:
 
 
 def _arithmetic(how: Keywords) -> tuple[Arithmetic, int]:
+    check_environment()
     fields: dict[str, Any] = dict(_known(how))
     threads = usable_threads(fields.pop("threads", None))
     return Arithmetic(**{"bias" if name == "bias_at" else name: value for name, value in fields.items()}), threads
@@ -119,8 +123,9 @@ def _arithmetic(how: Keywords) -> tuple[Arithmetic, int]:
 def _integers(name: str, value: Any, shape: tuple[int, ...]) -> Any:
     """Nested tuples of integers of that shape, or InputError."""
     array = np.asarray(value, object)
-    if array.shape != shape or not all(isinstance(number, int | np.integer) for number in array.flat):
-        raise InputError(f"{name}={value!r}", expected=f"whole numbers of shape {shape}")
+    whole = all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in array.flat)
+    if array.shape != shape or not whole or not all(abs(int(number)) < LARGEST for number in array.flat):
+        raise InputError(f"{name}={value!r}", expected=f"whole numbers below {LARGEST:,}, of shape {shape}")
     return tuple(tuple(map(int, row)) if len(shape) == 2 else int(row) for row in array)
 
 

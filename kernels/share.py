@@ -12,7 +12,7 @@ from .memory import clear_bytes, copy_bytes, gather, integer_at, take_next
 from .tile import CHUNK
 from .tile_code import run_tile
 
-# places of the integers in a convolution's table; those up to SHAPE_END follow from its shapes alone
+# places of the integers in a convolution's table; those up to SHAPE_END, and ACROSS, are planned before the call
 (
     IMAGES, HEIGHT, WIDTH, CHANNELS, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, OUT_H, OUT_W, FILTERS, PLANES,
     OUT_PLANES, SIZE, ROWS, COLUMNS, PERMUTATION, PIECES, PIECE_COUNT, SHARES, SHARE_COUNT, SCRATCH_SIZE, EDGE_AT,

@@ -51,6 +51,23 @@ def start(counters: np.ndarray, function: int, code: int, table: int) -> None:
 
 
 @kernel
+def all_done(counters: np.ndarray, done: np.ndarray, spins: int) -> bool:
+    """Whether every helper has ended this turn, within so many looks at each."""
+    late = 0
+    for place in range(0, done.size, STRIDE):
+        late += not spin(done, place, counters[STARTED], spins)
+    return late == 0
+
+
+@kernel
+def lead(counters: np.ndarray, done: np.ndarray, function: int, code: int, table: int, spins: int) -> bool:
+    """A whole turn of a kernel, in one step of the interpreter: no interrupt comes between its start and its end."""
+    start(counters, function, code, table)
+    call_native(function, code, table)
+    return all_done(counters, done, spins)
+
+
+@kernel
 def run_here(function: int, code: int, table: int) -> None:
     call_native(function, code, table)
 
@@ -86,14 +103,16 @@ class Team:
     def __init__(self, helpers: int) -> None:
         self.lock = Lock()
         integers, number = types.Array(types.int64, 1, "C"), types.int64
-        self._spin = compiled(spin, integers, *[number] * 3)
         self._start = compiled(start, integers, *[number] * 3)
+        self._lead = compiled(lead, integers, integers, *[number] * 4)
+        self._all_done = compiled(all_done, integers, integers, number)
         self._serve = compiled(serve, integers, integers, *[number] * 3)
         self._counters = np.zeros(4, np.int64)
         self._done = np.zeros(helpers * STRIDE, np.int64)
         self._asleep = [Event() for _ in range(helpers)]
         self._wake = [Event() for _ in range(helpers)]
         self._failures: list[BaseException] = []
+        self._cores: set[int] = set()
         self._work: Callable[[], object] = _nothing
         self._threads = [
             Thread(target=self._help, args=(place,), name=f"refnet-{place}", daemon=True) for place in range(helpers)
@@ -103,31 +122,50 @@ class Team:
 
     def run(self, function: int, code: int, table: int) -> None:
         """The kernel at an address (jit.native) on every thread of the team; it returns when all are done."""
-        self._lead(lambda: run_alone(function, code, table), function, code, table)
+        failure = None
+        try:
+            self._wake_helpers()
+            if self._lead(self._counters, self._done, function, code, table, SPINS):
+                return
+        except BaseException as raised:  # an interrupt: it is looked at when a kernel returns
+            failure = raised
+        self._wait(failure)
 
     def call(self, work: Callable[[], object]) -> None:
         """work() on every thread of the team; it returns, or raises what one of them raised, when all are done."""
-        self._work = work
+        self._work, failure = work, None
         try:
-            self._lead(work, 0, 0, 0)
-        finally:
-            self._work = _nothing
-            failures, self._failures = self._failures, []
-        if failures:
-            raise failures[0]
+            self._start(self._counters, 0, 0, 0)
+            self._wake_helpers()
+            work()
+        except BaseException as raised:
+            failure = raised
+        self._wait(failure)
 
-    def _lead(self, own: Callable[[], object], function: int, code: int, table: int) -> None:
-        self._start(self._counters, function, code, table)
-        for thread, asleep, wake in zip(self._threads, self._asleep, self._wake, strict=True):
-            if asleep.is_set():
-                _keep_off_this_core(thread)
-                wake.set()
-        try:
-            own()
-        finally:
-            for place in range(len(self._wake)):
-                while not self._spin(self._done, place * STRIDE, int(self._counters[STARTED]), SPINS):
+    def _wait(self, failure: BaseException | None) -> None:
+        """Until all helpers are done, whatever interrupts it: they write where this thread's arrays are.
+
+        Raises `failure`, or what came first of an interrupt and the helpers' own failures.
+        """
+        while True:
+            try:
+                while not self._all_done(self._counters, self._done, SPINS):
+                    self._wake_helpers()
                     time.sleep(0)  # a helper may need this core
+                break
+            except BaseException as raised:
+                failure = failure or raised
+        self._work = _nothing
+        failures, self._failures = [failure, *self._failures], []
+        if first := next(filter(None, failures), None):
+            raise first
+
+    def _wake_helpers(self) -> None:
+        """Those that sleep look for work again; one that finds none for too long sleeps again, and is woken again."""
+        for thread, asleep, wake in zip(self._threads, self._asleep, self._wake, strict=True):
+            if asleep.is_set() and not wake.is_set():
+                self._cores = _keep_off_this_core(thread)
+                wake.set()
 
     def _help(self, place: int) -> None:
         turn = 1
@@ -144,22 +182,34 @@ class Team:
             turn += 1
 
     def _sleep(self, place: int, turn: int) -> None:
-        """Until the leader has started turn `turn`. It is told of the sleep before the last look, so none is missed."""
+        """Until the leader wakes it. The leader is told of the sleep before the last look, so that it wakes in time."""
         self._asleep[place].set()
-        while self._counters[STARTED] < turn:
+        if self._counters[STARTED] < turn:
             self._wake[place].wait()
-            self._wake[place].clear()
         self._asleep[place].clear()
+        self._wake[place].clear()
+        _use_cores(self._cores)
 
 
-def _keep_off_this_core(thread: Thread) -> None:
-    """Linux wakes a thread on the core of the one that wakes it, where it would wait for that one's work to end."""
+def _keep_off_this_core(thread: Thread) -> set[int]:
+    """Linux wakes a thread on the core of the one that wakes it, where it would wait for that one's work to end.
+
+    Returns the cores of this thread, for which the other is free again as soon as it is awake.
+    """
     if _current_core is None or thread.native_id is None:
-        return
-    others = os.sched_getaffinity(0) - {_current_core()}
-    if others:
+        return set()
+    cores = os.sched_getaffinity(0)
+    if others := cores - {_current_core()}:
         with contextlib.suppress(OSError):  # not allowed: the thread works all the same, a little later
             os.sched_setaffinity(thread.native_id, others)
+    return cores
+
+
+def _use_cores(cores: set[int]) -> None:
+    """This thread may run on these cores."""
+    if cores:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores)
 
 
 def _nothing() -> None:

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
+
+import numpy as np
 
 from ..errors import InputError
 from .team import Team, run_alone
@@ -19,18 +21,25 @@ def usable_threads(threads: int | None) -> int:
     """`threads`, or the number of cores that this process may use."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not isinstance(threads, int) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
         raise InputError(f"threads={threads!r}", expected="a whole number of at least 1")
-    return threads
+    return int(threads)
 
 
 def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> None:
-    """work(share) for each share, on up to `threads` threads, this one among them; each takes the next one."""
-    places = count()  # next() of it is one step of the interpreter: no two threads get the same
+    """work(share) for each share, on up to `threads` threads, this one among them; each takes the next one.
+
+    What one of them raises, an interrupt too, is raised here; the others end the share that they are at.
+    """
+    places, stopped = count(), Event()  # next() of it is one step of the interpreter: no two threads get the same
 
     def take() -> None:
-        while (place := next(places)) < len(shares):
-            work(shares[place])
+        try:
+            while not stopped.is_set() and (place := next(places)) < len(shares):
+                work(shares[place])
+        except BaseException:
+            stopped.set()
+            raise
 
     run_together(take, min(threads, len(shares)))
 
@@ -81,5 +90,12 @@ def _team(threads: int) -> Team:
         return _teams[threads]
 
 
+def _forget_teams() -> None:
+    """A forked process has none of its parent's threads, and the lock may have been theirs."""
+    global _making
+    _teams.clear()
+    _making = Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_teams.clear)  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=_forget_teams)

@@ -260,3 +260,8 @@ def test_numbers_beyond_float64_are_refused() -> None:
     numbers = array([(1 << 63, 2000)], 64)
     with pytest.raises(InputError, match=r"2\^1024"):
         certified(Balls(numbers, Radii.zeros((1,))), full=False, threads=1)
+
+
+def test_a_precision_that_cannot_hold_the_weights_is_refused() -> None:
+    with pytest.raises(InputError, match="10 bits"):
+        BallEngine(BigEngine(MultiprecisionEngine(10)))

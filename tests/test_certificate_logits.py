@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +13,7 @@ from certificates import fraction, made, vector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refnet.certificate.logits import first_class, is_decided, softmax_enclosure
+from refnet.certificate.logits import first_class, is_decided, log2_of, softmax_enclosure
 
 some = settings(max_examples=60)
 
@@ -74,3 +75,11 @@ def test_softmax_lies_within_its_bounds(bits: int, parts: Any, stretch: int) -> 
                 assert side * (bound - true) >= 0 and 0 <= bound <= 1
                 assert max(radii) > 1 or abs(bound - true) <= true * mpmath.mpf(2) ** (3 - bits)  # no wider than asked
                 assert bound._mpf_[3] <= bits
+
+
+def test_sizes_of_numbers_longer_than_a_float_can_hold() -> None:
+    """With gmpy2 an mpf's mantissa is no Python integer, and its own way to a float has an end."""
+    with mpmath.workprec(4000):
+        number = mpmath.mpf(1) / 3
+    assert log2_of(number) == pytest.approx(-math.log2(3))
+    assert log2_of(number * mpmath.mpf(2) ** 5000) == pytest.approx(5000 - math.log2(3))

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refnet import kernels, ops
-from refnet.arithmetic import PRECISIONS, Arithmetic, exported, stored
+from refnet.arithmetic import PRECISIONS, Arithmetic, exported, parse_order, stored
 from refnet.errors import InputError
-from refnet.kernels.tile import CHUNK
+from refnet.kernels.pack import pieces_of
+from refnet.kernels.tile import CHUNK, FOUR
 
 EVERY = each(ARITHMETICS)
 # double-double has no third judge: test_compensated.py holds it against its bounds
@@ -105,6 +106,31 @@ def test_chains_of_one_term_begin_with_plus_zero(terms: int, order: str, fma: bo
     arithmetic = Arithmetic(order=order, fma=fma, bias=bias_at)
     got = kernels.conv2d(a[:, None, None], b[None, None], bias, order=order, fma=fma, bias_at=bias_at)
     assert same_bits(got[:, 0, 0], ops.sums(a, b, bias, arithmetic=arithmetic))
+
+
+@pytest.mark.parametrize(
+    ("order", "terms"), [("lanes:256", 206), ("lanes:512", 411), ("lanes:512", 588), ("lanes:1024", 876)]
+)
+@pytest.mark.parametrize("fma", [False, True])
+def test_lanes_without_terms_shift_the_chains_across_a_chunk(order: str, terms: int, fma: bool) -> None:
+    rng = np.random.default_rng(terms)
+    a, b = rng.standard_normal((5, terms)).astype("f4"), rng.standard_normal((terms, 40)).astype("f4")
+    expected = ops.sums(a, b, None, arithmetic=Arithmetic(order=order, fma=fma))
+    assert same_bits(kernels.matmul(a, b, order=order, fma=fma), expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 700), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_four_terms_at_once_lie_in_one_chunk(log_width: int, terms: int, pairwise: bool) -> None:
+    """And all pieces together take every term once, in order."""
+    order = parse_order("pairwise" if pairwise else f"lanes:{1 << log_width}")
+    pieces, lines, place, at = pieces_of(order, terms, 7, fours=True), 7, 0, 0
+    for starts, length, _, skip in pieces.tolist():
+        assert at == place // CHUNK * lines * CHUNK + place % CHUNK
+        if starts == FOUR:
+            assert length == 4 and place % CHUNK + 4 <= CHUNK
+        place, at = place + length, at + skip
+    assert place == terms
 
 
 def operands(a: Any, b: Any, arithmetic: Arithmetic) -> tuple[Any, Any]:

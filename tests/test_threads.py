@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
+from refnet.arithmetic import Arithmetic
 from refnet.errors import InputError
+from refnet.kernels import threads
+from refnet.kernels.convolution import convolve, pack_kernel
 from refnet.kernels.team import Team
 from refnet.kernels.threads import run_all, usable_threads
 
@@ -100,3 +106,80 @@ def test_a_forked_process_makes_its_own_team() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reader, 100) == bytes(range(10))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_forked_while_a_team_is_made_makes_its_own() -> None:
+    reader, writer = os.pipe()
+    with threads._making:
+        child = os.fork()
+        if not child:
+            run_all(lambda _: None, range(4), 3)
+            os.write(writer, b"done")
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 9) == b"done"
+
+
+needs_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer signals")
+
+
+@pytest.fixture
+def interrupted() -> Iterator[Callable[[float], None]]:
+    """Ctrl-C after so many seconds."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@needs_timer
+def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[[float], None]) -> None:
+    """A helper that is at work writes into arrays that the caller may free; and it begins nothing new."""
+    leader, ended = threading.get_ident(), []
+
+    def work(share: int) -> None:
+        if threading.get_ident() == leader:
+            time.sleep(5)
+        time.sleep(0.3)
+        ended.append(share)
+
+    interrupted(0.05)
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(work, range(50), 2)
+    seen, seconds = list(ended), time.monotonic() - begin
+    time.sleep(0.5)
+    assert ended == seen and len(seen) <= 1 and seconds < 4
+
+
+@needs_timer
+def test_no_output_is_written_after_an_interrupted_convolution(interrupted: Callable[[float], None]) -> None:
+    rng, arithmetic = np.random.default_rng(0), Arithmetic()
+    x, out = rng.standard_normal((1, 28, 28, 64), np.float32), np.empty((1, 28, 28, 64), np.float32)
+    packed = pack_kernel(rng.standard_normal((3, 3, 64, 64), np.float32), arithmetic)
+
+    def go() -> None:
+        around = ((1, 1), (1, 1))
+        convolve(x, packed, None, strides=(1, 1), padding=around, arithmetic=arithmetic, threads=6, out=out)
+
+    go()
+    begin = time.perf_counter()
+    go()
+    seconds, interrupts = time.perf_counter() - begin, 0
+    for _ in range(60):
+        out[...] = np.nan
+        interrupted(rng.uniform(0.1, 1) * seconds + 1e-6)
+        try:
+            go()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            interrupts += 1
+            seen = out.copy()
+            time.sleep(0.02)
+            assert np.array_equal(seen, out, equal_nan=True)
+    assert interrupts

@@ -40,7 +40,7 @@ PREDICTED: dict[str, dict[str, str]] = {
 """Subject of a row -> what predict is told."""
 BESIDE_FLINT = "mp50"
 REMEMBERED = ("mp50", LONG)  # whose memory has a limit
-SPREAD_BITS = 25  # a layer's activations lie about so many bits apart, and so do its weights
+SPREADS = 16, 21  # bits by which a layer's activations, and its weights, are longer than one significand (medians)
 FDOT_TERMS = 4608
 
 
@@ -122,7 +122,7 @@ class TruthSession:
         except ImportError:
             return Row("truth", name, other=FLINT, reason="python-flint is not installed")
         flint.ctx.threads = self.plan.threads
-        bits = dps_to_prec(int(name.removeprefix("mp"))) + SPREAD_BITS, 24 + SPREAD_BITS
+        bits = dps_to_prec(int(name.removeprefix("mp"))) + SPREADS[0], 24 + SPREADS[1]
         alike = layers_alike(self.graph)
         theirs = sum(count * flint_seconds(flint, shape, bits) for shape, count in alike.items())
         return Row("truth", name, self._seconds(name)[:1], FLINT, (theirs,))

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..arithmetic import Arithmetic
-from ..arithmetic.big_floats import BigFloats
+from ..arithmetic.big_floats import LIMB_BITS, BigFloats
 from ..arithmetic.formats import Array
+from ..errors import InputError
 from ..forward.big_engine import BigEngine
 from ..kernels import pooling
 from ..kernels.convolution import NO_PADDING, PackedKernel, convolve, pack_kernel
@@ -48,6 +49,11 @@ class BallEngine:
     layer: str = ""
     threads: int = 1
     kept: MutableMapping[str, tuple[PackedKernel, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.midpoints.precision % LIMB_BITS:
+            found = f"a working precision of {self.midpoints.precision} bits"
+            raise InputError(found, expected=f"whole limbs of {LIMB_BITS}, which hold every weight")
 
     def storage(self, x: Balls | Array) -> Balls:
         """A picture, which has no radius; what this engine made stays as it is."""

@@ -84,4 +84,4 @@ def _relative(largest: mpf, values: Array) -> float:
         return inf
     rms = size * float(np.sqrt(np.mean((values / size) ** 2)))
     _, mantissa, exponent, _ = largest._mpf_
-    return log2(mantissa) + exponent - log2(rms) + 1e-9  # what log2 rounded
+    return log2(int(mantissa)) + exponent - log2(rms) + 1e-9  # what log2 rounded

@@ -93,7 +93,7 @@ def _sum(numbers: list[RawMpf], working: int, rounding: str) -> RawMpf:
 def log2_of(x: mpf) -> float:
     """log2 |x| in float64, whatever its exponent; x is not 0."""
     _, mantissa, exponent, _ = x._mpf_
-    return log2(mantissa) + exponent
+    return log2(int(mantissa)) + exponent
 
 
 def _ends(value: mpf, radius: mpf) -> tuple[RawMpf, RawMpf]:

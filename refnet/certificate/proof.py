@@ -11,6 +11,7 @@ import numpy as np
 from mpmath.libmp import dps_to_prec
 
 from ..arithmetic.big_floats import LIMB_BITS
+from ..arithmetic.environment import check_environment
 from ..errors import InputError
 from ..forward.big_engine import BigEngine
 from ..forward.multiprecision import MultiprecisionEngine
@@ -54,9 +55,10 @@ def certify(
     """
     if not isinstance(bits, int) or bits < 2:
         raise InputError(f"bits={bits!r}", expected="a whole number of at least 2")
+    least = ceil((bits + LIMB_BITS) / log2(10))
+    if not isinstance(max_digits, int) or max_digits < least:
+        raise InputError(f"max_digits={max_digits!r}", expected=f"a whole number of at least {least}")
     cap = dps_to_prec(max_digits)
-    if cap < bits + LIMB_BITS:
-        raise InputError(f"max_digits={max_digits}", expected=f"at least {ceil((bits + LIMB_BITS) / log2(10))}")
     run = Run(x, weights, usable_threads(threads), full=full, progress=progress)
     working = min(_whole_limbs(bits + GROWTH_BITS), _limbs_within(cap))
     while True:
@@ -93,8 +95,10 @@ class Proof:
         for value, radius in zip(values, radii, strict=True):
             if radius:
                 relative = self._whole(log2_of(radius) - log2_of(value) + bits + 1 if value else inf)
-                decided = is_decided(value, radius, bits)
-                worst = max(worst, relative if decided or relative > 0 else self.working)
+                if is_decided(value, radius, bits):
+                    worst = max(worst, min(relative, 0))
+                else:
+                    worst = max(worst, relative if relative > 0 else self.working)
         return worst
 
     def _whole(self, bits: float) -> int:
@@ -120,6 +124,7 @@ class Run:
     kept_sizes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_environment()
         self.x = np.array(self.x)
         if self.x.ndim != 4 or self.x.shape[-1] != 3 or not len(self.x) or self.x.dtype.name not in ALLOWED:
             found = f"pictures of shape {self.x.shape} and dtype {self.x.dtype}"

@@ -116,7 +116,7 @@ def _at_exponents(values: Floats, exponents: NDArray[np.int64], used: NDArray[np
     if not used.any():
         return Radii.zeros(values.shape)
     top = int(exponents[used].max())
-    moved = np.ldexp(np.nextafter(values, np.inf), np.maximum(exponents - top, -3000))
+    moved = np.ldexp(np.nextafter(values, np.inf), np.clip(exponents - top, -3000, 0))
     return Radii.scaled(np.where(used, np.maximum(moved, FLOOR), 0.0), top)
 
 

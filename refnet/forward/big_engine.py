@@ -88,11 +88,13 @@ class BigEngine:
         self, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float
     ) -> tuple[BigFloats, BigFloats]:
         """Batch normalisation's s and t, a number for each channel; those of the last precision are kept."""
-        kept = self.kept.get(self.layer)
+        kept = self.kept.get(self.layer) if self.layer else None
         if kept is None or kept[0].bits != self.precision:
             vectors = self.definition.scale_and_shift(gamma, beta, mean, variance, epsilon=epsilon)
             s, t = (BigFloats.from_integers(vector.integers, vector.exponent, self.precision) for vector in vectors)
-            kept = self.kept[self.layer] = s, t
+            kept = s, t
+            if self.layer:
+                self.kept[self.layer] = kept
         s, t = kept
         return s, t
 
@@ -128,6 +130,8 @@ class BigEngine:
     def _packed(self, kernel: Array) -> PackedResidues:
         if self.precision < FLOAT32_BITS or kernel.dtype.itemsize > 4:  # RN would change it: it depends on p
             return pack_residues(self._limbs(kernel))
+        if not self.layer:
+            return pack_residues(kernel)
         if self.layer not in self.kept:
             self.kept[self.layer] = pack_residues(kernel)
         packed: PackedResidues = self.kept[self.layer]

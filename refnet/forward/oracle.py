@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arithmetic import Arithmetic, Order, digits_of
 from ..arithmetic.big_floats import BigFloats
+from ..arithmetic.environment import check_environment
 from ..arithmetic.orders import schedule_of
 from ..arithmetic.plan import plan
 from ..errors import InputError
@@ -118,6 +119,7 @@ class _Run:
         activation: str | None,
         engine: str,
     ) -> None:
+        check_environment()
         if activation not in ACTIVATIONS:
             raise InputError(f"classifier_activation={activation!r}", expected="'softmax' or None")
         if engine not in ENGINES:
