@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .formats import FORMATS, NUMBERS, Format
 from .order import Order
-from .orders import Exact, parse_order
+from .orders import ORDERS, Exact, parse_order
 
 BIAS_PLACES = ("last", "first")
 BATCH_NORM_FORMS = ("centred", "shifted", "shifted-fma", "folded")
@@ -91,7 +91,8 @@ class Arithmetic:
         if isinstance(order, Exact):
             _check_exact(self.precision, accumulate, self.fma)
         if self.fma and order.chain != "plain":
-            raise InputError(f"fma=True with order={str(order)!r}", do="compensated orders fix their own operations")
+            fused = [name for name, kind in ORDERS.items() if kind.chain == "plain"]
+            raise InputError(f"fma=True with order={str(order)!r}", expected=f"one of {', '.join(fused)}, or fma=False")
         order.check(NUMBERS[accumulate])
         pairs = accumulate == "double-double"
         if pairs and (order.chain != "plain" or self.fma or self.batch_norm == "shifted-fma" or self.shift == "fused"):
