@@ -138,7 +138,7 @@ class Team:
             self._start(self._counters, 0, 0, 0)
             self._wake_helpers()
             work()
-        except BaseException as raised:
+        except BaseException as raised:  # what work raises, or an interrupt: both wait for the helpers
             failure = raised
         self._wait(failure)
 
@@ -153,7 +153,7 @@ class Team:
                     self._wake_helpers()
                     time.sleep(0)  # a helper may need this core
                 break
-            except BaseException as raised:
+            except BaseException as raised:  # an interrupt: nothing else is raised here
                 failure = failure or raised
         self._work = _nothing
         failures, self._failures = [failure, *self._failures], []

@@ -125,20 +125,27 @@ needs_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this 
 
 
 @pytest.fixture
-def interrupted() -> Iterator[Callable[[float], None]]:
-    """Ctrl-C after so many seconds."""
+def interrupted() -> Iterator[Callable[..., None]]:
+    """Ctrl-C after so many seconds, and so many times."""
+    left: list[int] = []
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        if left:
+            left.pop()
+            raise KeyboardInterrupt
+
+    def begin(seconds: float, times: int = 1) -> None:
+        left[:] = range(times)
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds if times > 1 else 0)
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
+    yield begin
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
 @needs_timer
-def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[[float], None]) -> None:
+def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[..., None]) -> None:
     """A helper that is at work writes into arrays that the caller may free; and it begins nothing new."""
     leader, ended = threading.get_ident(), []
 
@@ -148,7 +155,7 @@ def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[
         time.sleep(0.3)
         ended.append(share)
 
-    interrupted(0.05)
+    interrupted(0.05, times=3)  # the second and the third while it waits for the helper
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all(work, range(50), 2)
@@ -158,7 +165,7 @@ def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[
 
 
 @needs_timer
-def test_no_output_is_written_after_an_interrupted_convolution(interrupted: Callable[[float], None]) -> None:
+def test_no_output_is_written_after_an_interrupted_convolution(interrupted: Callable[..., None]) -> None:
     rng, arithmetic = np.random.default_rng(0), Arithmetic()
     x, out = rng.standard_normal((1, 28, 28, 64), np.float32), np.empty((1, 28, 28, 64), np.float32)
     packed = pack_kernel(rng.standard_normal((3, 3, 64, 64), np.float32), arithmetic)
