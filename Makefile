@@ -1,28 +1,41 @@
 # make drift    every backend held against the oracle: makes .venv, installs, writes drift.json and a report beside it
 #               make drift VARIANTS="tensorflow jax"    installs and runs only those
+# make evidence   every variant on PICTURES and WEIGHTS, where the right verdict is known: writes docs/evidence.md.
+#               Takes hours, and goes on where it was interrupted; VARIANTS="torch jax" PICTURES=3 WEIGHTS=0 is a slice
 # make test     style, types and all tests but the slow ones;  make test-slow: all tests
 #               both run WORKERS tests at once (2)
 # make clean    removes all that this file makes, .venv too
 
 PYTHON ?= python3
-VARIANTS ?= tensorflow tf-keras jax torch openvino openvino-f32 numpy
+VARIANTS ?= default
 DRIFT ?= drift.json
+PICTURES ?= all
+WEIGHTS ?= 0,1,2
 SELECT ?= -m "not slow"
 WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
+# A variant's name begins with the extra that installs its backend; a word such as default or all needs every one.
+BACKENDS := tensorflow tf-keras jax torch openvino numpy
+extras = $(or $(strip $(foreach extra,$(BACKENDS),$(if $(filter $(extra) $(extra)-%,$(VARIANTS)),$(extra)))),$(BACKENDS))
 empty :=
 comma := ,
 commas = $(subst $(empty) $(empty),$(comma),$(strip $(1)))
 # A stamp is named after the extras that it stands for: .venv/installed/jax,torch
 installed = $(VENV)/installed/$(call commas,$(1))
 
-.PHONY: drift test test-slow clean
+.PHONY: drift evidence test test-slow clean
 .DELETE_ON_ERROR:
 
-drift: $(call installed,$(VARIANTS))
+drift: $(call installed,$(extras))
 	$(BIN)/refnet drift --weights synthetic --variants $(call commas,$(VARIANTS)) --json $(DRIFT)
+
+# On the command line VARIANTS chooses; else it is every variant, and not the default set.
+evidence: VARIANTS = all
+evidence: $(call installed,$(extras))
+	$(BIN)/refnet evidence --variants $(call commas,$(VARIANTS)) --pictures $(PICTURES) --weights $(WEIGHTS) \
+		--folder evidence --page docs/evidence.md
 
 # mypy knows no package-dir: it gets a copy in which kernels/ lies where it is installed.
 test: $(call installed,all test)
@@ -45,6 +58,6 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist refnet.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist evidence refnet.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -rf $(basename $(DRIFT)) $(basename $(DRIFT)).*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

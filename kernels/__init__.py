@@ -1,6 +1,6 @@
 """Dot products, matrix products, convolutions and mean pools in a declared order: arrays in, arrays out.
 
-The definitions are in refnet/ops.py and refnet/arithmetic; every function here equals them bit for bit, for any number
+The definitions are in refnet/ops and refnet/arithmetic; every function here equals them bit for bit, for any number
 of threads, batch, tile and vector length. integer_matmul takes integers of any size and is exact.
 """
 

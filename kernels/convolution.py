@@ -20,7 +20,7 @@ from .jit import compiled, native
 from .pack import pack_columns, pieces_of
 from .rounding import operands
 from .threads import run_kernel
-from .tile import CHUNK, NORMS, Tile, tile_for
+from .tile import CHUNK, NORMS, RECTIFIERS, Tile, tile_for
 
 Share = tuple[int, int, int, int]
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -55,13 +55,13 @@ class Epilogue:
     """What follows the sum while the outputs are in registers: batch normalisation, shortcut, ReLU, in that order.
 
     norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted, (1 / p, p) of
-    modulo, which float64 only has.
+    modulo, which float64 only has.  relu: a name in RECTIFIERS.
     """
 
     norm: str = "none"
     vectors: tuple[Any, ...] = ()
     shortcut: Any = None
-    relu: bool = False
+    relu: str = "none"
 
 
 PLAIN = Epilogue()
@@ -104,7 +104,7 @@ def convolve(
     vectors = (bias if first else None, None if first else bias, *epilogue.vectors, None, None, None)
     columns = [nothing if vector is None else kernel.vector(vector) for vector in vectors[:5]]
     table = plan.table.copy()
-    table[share.FORM], table[share.RELU] = NORMS.index(epilogue.norm), epilogue.relu
+    table[share.FORM], table[share.RELU] = NORMS.index(epilogue.norm), RECTIFIERS.index(epilogue.relu)
     scratch = np.empty(table[share.SCRATCH_SIZE] * plan.threads, np.uint8)
     # what has an address in the table stays alive by the names in this function
     plan.place(table, source, kernel.data.reshape(-1), y.reshape(-1), *columns, shortcut, scratch)

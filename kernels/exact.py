@@ -141,7 +141,7 @@ def _followed(y: Array, shortcut: Array | None, epilogue: Epilogue, arithmetic: 
         y = ops.normalised(y, epilogue.vectors, arithmetic=arithmetic)
     if shortcut is not None:
         y = ops.add(shortcut, y, arithmetic=arithmetic)
-    return ops.relu(y) if epilogue.relu else y
+    return y if epilogue.relu == "none" else ops.relu(y, epilogue.relu)
 
 
 def _shares(rows: int) -> Iterator[tuple[int, int]]:

@@ -48,10 +48,10 @@ class LLVMOps:
         """|a|."""
         return self._intrinsic("fabs", 1)(a)
 
-    def relu(self, a: Any) -> Any:
-        """a where a > 0 or a is NaN, else +0; the first of a pair decides for both."""
+    def relu(self, comparison: str, a: Any) -> Any:
+        """a where it compares with zero like that or is NaN, else +0; the first of a pair decides for both."""
         zero, planes = self.constant(0.0), a if isinstance(a, tuple) else (a,)
-        kept = self.builder.fcmp_unordered(">", planes[0], zero)
+        kept = self.builder.fcmp_unordered(comparison, planes[0], zero)
         rectified = tuple(self.builder.select(kept, plane, zero) for plane in planes)
         return rectified if isinstance(a, tuple) else rectified[0]
 

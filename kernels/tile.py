@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..arithmetic import CHAINS, NUMBERS, Arithmetic
+from ..arithmetic import CHAINS, NUMBERS, RELUS, Arithmetic
 from ..arithmetic.formats import Format
 from .jit import vector_bytes
 
@@ -21,6 +21,7 @@ FRESH, ON_TOP = 1, 2  # how a piece starts: a chain from +0 or the bias, or from
 FOUR = 3  # a piece of four chains of one term each, added in pairs
 # batch normalisation in the epilogue, by number; or, for sums of residues, their remainder
 NORMS = ("none", "centred", "shifted", "shifted-fma", "modulo")
+RECTIFIERS = ("none", *RELUS)  # ReLU in the epilogue, by number
 
 
 @dataclass(frozen=True)

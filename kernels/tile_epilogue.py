@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from .tile import NORMS
+from ..arithmetic import RELUS
+from .tile import NORMS, RECTIFIERS
 
 
 class TileEpilogue:
@@ -37,8 +39,7 @@ class TileEpilogue:
         if self.tile.sums.name == self.tile.storage.name == "float64":
             forms["modulo"] = (self._modulo, 2)
         for name, (operation, count) in forms.items():
-            chosen = self.builder.icmp_signed("==", form, self.code.number(NORMS.index(name)))
-            with self.builder.if_then(chosen):
+            with self._chosen(form, NORMS.index(name)):
                 self._change(operation, vectors[:count])
 
     def _modulo(self, x: Any, inverse: Any, p: Any) -> Any:
@@ -58,13 +59,17 @@ class TileEpilogue:
                 other = other if isinstance(other, tuple) else self.code.lifted(other)
                 self.code.put(self._stored(self.code.elementwise.add(other, self.code.get(slots))), slots)
 
-    def rectify(self, relu: Any) -> None:
-        with self.code.given(relu):
-            self._change(self.code.native.relu)
+    def rectify(self, form: Any) -> None:
+        for name, comparison in RELUS.items():
+            with self._chosen(form, RECTIFIERS.index(name)):
+                self._change(partial(self.code.native.relu, comparison))
 
     def write(self, c: Any) -> None:
         for slots, offset in self._outputs():
             self.code.store(self.code.get(slots), c, offset, self.plane, self.tile.storage.planes)
+
+    def _chosen(self, form: Any, number: int) -> Any:
+        return self.builder.if_then(self.builder.icmp_signed("==", form, self.code.number(number)))
 
     def _change(self, operation: Callable[..., Any], vectors: tuple[Any, ...] = ()) -> None:
         """value = operation(value, vectors of its columns) for every output."""

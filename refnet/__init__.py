@@ -13,13 +13,16 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from . import backends as backends
     from . import bench as bench
     from . import certificate as certificate
+    from . import diagnosis as diagnosis
     from . import drift as drift
     from . import errors as errors
     from . import forward as forward
     from . import graph as graph
     from . import images as images
     from . import kernels as kernels
+    from . import reveal as reveal
     from . import trace as trace
+    from . import verdict as verdict
     from . import weights as weights
     from .arithmetic import Arithmetic as Arithmetic
     from .arithmetic import DoubleDouble as DoubleDouble
@@ -27,8 +30,10 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from .certificate import Certificate as Certificate
     from .certificate import certify as certify
     from .certificate import check_certificate as check_certificate
+    from .diagnosis import Cause as Cause
+    from .diagnosis import Diagnosis as Diagnosis
+    from .diagnosis import diagnose as diagnose
     from .drift import Drift as Drift
-    from .drift import measure_drift as measure_drift
     from .errors import InputError as InputError
     from .errors import RefnetError as RefnetError
     from .errors import VariantError as VariantError
@@ -39,7 +44,13 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from .images import bundled_image as bundled_image
     from .images import load_image as load_image
     from .images import load_images as load_images
+    from .reveal import NoTreeError as NoTreeError
+    from .reveal import Profile as Profile
+    from .reveal import replay as replay
+    from .reveal import reveal_order as reveal_order
     from .trace import Trace as Trace
+    from .verdict import Verdict as Verdict
+    from .verdict import measure_drift as measure_drift
     from .weights import Weights as Weights
     from .weights import load_weights as load_weights
     from .weights import save_weights as save_weights
@@ -51,13 +62,16 @@ _NAMES = {
     "backends": (),
     "bench": (),
     "certificate": ("Certificate", "certify", "check_certificate"),
-    "drift": ("Drift", "measure_drift"),
+    "diagnosis": ("Cause", "Diagnosis", "diagnose"),
+    "drift": ("Drift",),
     "errors": ("InputError", "RefnetError", "VariantError"),
     "forward": ("activations", "predict"),
     "graph": ("Graph", "resnet"),
     "images": ("bundled_image", "load_image", "load_images"),
     "kernels": (),
+    "reveal": ("NoTreeError", "Profile", "replay", "reveal_order"),
     "trace": ("Trace",),
+    "verdict": ("Verdict", "measure_drift"),
     "weights": ("Weights", "load_weights", "save_weights"),
 }  # module -> what it gives to users
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -18,4 +18,11 @@ class InputError(RefnetError, ValueError):
 
 
 class VariantError(RefnetError):
-    """A backend variant could not run; the text is the reason that its row in the report shows."""
+    """A backend variant could not run; the text is the reason that its row in the report shows.
+
+    status: how it went: missing, failed, timeout or killed.
+    """
+
+    def __init__(self, reason: str, *, status: str = "failed") -> None:
+        self.status = status
+        super().__init__(reason)

@@ -100,6 +100,16 @@ def sha256_of_array(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 (hex) over names, dtypes, shapes and little-endian bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()
+
+
 def about_pictures(x: np.ndarray) -> dict[str, object]:
     """Pictures (n, height, width, 3) as a provenance names them: the hash of each is that of a batch of it alone."""
     return {"shape": list(x.shape), "sha256": [sha256_of_array(picture[None]) for picture in x]}

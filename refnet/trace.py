@@ -32,15 +32,24 @@ class Trace(Mapping[str, np.ndarray]):
     """Layer name -> activation (batch axis first), in the order of the graph; nothing in it can be changed.
 
     Arrays are not copied: the trace holds read-only views of what it is given. `provenance` says where they come
-    from. Raises InputError for something that is not an array or for layers of different batch sizes.
+    from, `formats` the number format of layers whose array is wider than that (bfloat16 in float32). Raises InputError
+    for something that is not an array or for layers of different batch sizes.
     """
 
     __eq__ = object.__eq__  # arrays have no truth value; two traces are compared by measures, not by ==
     __hash__ = object.__hash__
 
-    def __init__(self, activations: Mapping[str, np.ndarray], provenance: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        activations: Mapping[str, np.ndarray],
+        provenance: Mapping[str, Any] | None = None,
+        formats: Mapping[str, str] | None = None,
+    ) -> None:
         self._activations = {name: _read_only(name, array) for name, array in activations.items()}
         self._provenance = MappingProxyType(dict(provenance or {}))
+        self._formats = MappingProxyType(
+            {name: (formats or {}).get(name, _kind(array)) for name, array in self._activations.items()}
+        )
         sizes = {array.shape[0]: name for name, array in self._activations.items()}
         if len(sizes) > 1:
             found = ", ".join(f"{size} in {name}" for size, name in sizes.items())
@@ -62,6 +71,11 @@ class Trace(Mapping[str, np.ndarray]):
     @property
     def provenance(self) -> Mapping[str, Any]:
         return self._provenance
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """Layer name -> the format that its numbers were computed in, such as bfloat16 where the array is float32."""
+        return self._formats
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a folder: one `.npy` for each layer and `index.json` (schema, layers, provenance).
@@ -90,25 +104,31 @@ class Trace(Mapping[str, np.ndarray]):
         """
         folder = Path(folder)
         index = _read_index(folder)
-        activations = {entry["name"]: _open_layer(folder, entry, verify=verify) for entry in index["layers"]}
-        return cls(activations, index["provenance"])
+        activations = {entry["name"]: open_layer(folder, entry, verify=verify) for entry in index["layers"]}
+        formats = {entry["name"]: entry["computed"] for entry in index["layers"] if "computed" in entry}
+        return cls(activations, index["provenance"], formats)
 
     def _write(self, folder: Path) -> None:
         layers = []
         for place, (name, array) in enumerate(self.items()):
-            kind = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+            kind = _kind(array)
             if kind not in DTYPES:
                 raise InputError(f"layer {name} is {kind}", expected=f"one of {', '.join(DTYPES)} to save it")
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
             file = f"{place:03d}_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.npy"
             np.save(folder / file, little, allow_pickle=False)
-            layers.append({"name": name, "file": file, **_described(array)})
+            computed = {} if self.formats[name] == kind else {"computed": self.formats[name]}
+            layers.append({"name": name, "file": file, **_described(array), **computed})
         index = {"schema": SCHEMA, "layers": layers, "provenance": dict(self.provenance)}
         try:
             text = json.dumps(index, indent=1, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InputError(f"the provenance of the trace is not JSON: {error}") from error
         (folder / INDEX).write_text(text, encoding="utf-8")
+
+
+def _kind(array: Any) -> str:
+    return array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
 
 
 def _described(array: np.ndarray) -> dict[str, Any]:
@@ -178,12 +198,14 @@ def _is_entry(entry: object) -> bool:
         isinstance(entry, dict)
         and all(isinstance(entry.get(key), str) for key in ("name", "file", "dtype"))
         and isinstance(entry.get("sha256"), str | None)
+        and isinstance(entry.get("computed", ""), str)
         and isinstance(entry.get("shape"), list)
         and all(type(size) is int and size >= 0 for size in entry["shape"])
     )
 
 
-def _open_layer(folder: Path, entry: dict[str, Any], *, verify: bool) -> np.ndarray:
+def open_layer(folder: Path, entry: Mapping[str, Any], *, verify: bool = True) -> np.ndarray:
+    """The array of one entry of an index, memory-mapped. Raises InputError as `Trace.load` does."""
     name, path = entry["name"], folder / entry["file"]
     if not PLAIN_NAME.fullmatch(entry["file"]) or path.is_symlink():
         raise InputError(f"layer {name} lies in the file {entry['file']!r}", expected=f"a plain .npy file in {folder}")

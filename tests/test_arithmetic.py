@@ -84,6 +84,8 @@ def test_every_combination_has_a_meaning_or_says_which_have(precision: str, accu
         ({"bias": "middle"}, "bias='middle'; expected one of last, first"),
         ({"bias": None}, "bias=None"),
         ({"batch_norm": "fused"}, "batch_norm='fused'; expected one of centred"),
+        ({"mean": "shift"}, "mean='shift'; expected one of divide, multiply"),
+        ({"relu": True}, "relu=True; expected one of positive, signed-zero"),
         ({"order": "exactly"}, "order 'exactly'; expected one of sequential, .*exact"),
         ({"order": None}, "order None"),
         ({"order": "blocks"}, "blocks:B"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.extra.numpy as arrays
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,9 +47,9 @@ def test_the_child_can_build_every_operation() -> None:
     assert set(child.LAYERS) == set(OPERATIONS) - {"input"}
 
 
-def test_the_child_can_describe_every_backend() -> None:
+def test_the_child_can_configure_and_describe_every_backend() -> None:
     named = {variant.environment.get("KERAS_BACKEND", "tensorflow") for variant in VARIANTS.values()}
-    assert set(child.BACKENDS) == named
+    assert set(child.BACKENDS) == set(child.CONFIGURE) == named
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: f"{graph.name} {graph.variant}")
@@ -72,3 +73,41 @@ def test_importing_the_table_imports_no_framework() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
+
+
+class Model:
+    """Answers with the picture as it got it and with its mean, in bfloat16; it notes what it was given."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise, self.seen = noise, []
+
+    def predict(self, batch: np.ndarray, batch_size: int, verbose: int) -> list[np.ndarray]:
+        self.seen.append(batch)
+        last = np.zeros(len(batch), np.float32)
+        last[-1] = self.noise
+        return [batch, (batch.mean(axis=(1, 2, 3)) + last)[:, None].astype(ml_dtypes.bfloat16)]
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("noise", [0.0, 8.0])
+def test_each_picture_goes_in_a_batch_of_copies_and_comes_back_with_its_channels_last(
+    data_format: str, noise: float, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).standard_normal((2, 4, 5, 3), np.float32)
+    model, files = Model(noise), [tmp_path / "picture.npy", tmp_path / "mean.npy"]
+    told = child.write_outputs(model, images, {"batch_size": 3, "data_format": data_format}, files)
+    shape = (3, 3, 4, 5) if data_format == "channels_first" else (3, 4, 5, 3)
+    assert [batch.shape for batch in model.seen] == [shape] * 2
+    assert all(batch.flags.c_contiguous for batch in model.seen), "torch chooses its kernels by the strides"
+    assert np.array_equal(np.load(files[0]), images)
+    means = np.load(files[1])
+    assert (means.dtype, means.shape) == (np.float32, (2, 1))
+    assert np.array_equal(means, means.astype(ml_dtypes.bfloat16).astype(np.float32))
+    assert [entry["computed"] for entry in told] == ["float32", "bfloat16"]
+    assert [entry["places_differ"] for entry in told] == [False, noise != 0]
+    assert [entry["sha256"] for entry in told] == [sha256_of_array(np.load(file)) for file in files]
+
+
+def test_a_gpu_is_asked_for_only_in_backends_that_can_have_one() -> None:
+    assert set(child.GPUS) == {v.environment["KERAS_BACKEND"] for v in VARIANTS.values() if "gpu" in v.needs}
+    assert not child.has_gpu("openvino")

@@ -1,7 +1,6 @@
 """Backends that misbehave: each becomes a row with its reason, the others go on, and nothing is left behind.
 
-The child that runs here is refnet's own with the framework taken out: its model is a few lines of NumPy that obey the
-name of the variant.
+The child that runs here is the fake of backends_support.
 """
 
 from __future__ import annotations
@@ -14,99 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backends_support import CLASSES, random_images, random_weights
+from backends_support import CLASSES, FAKE, fake, random_images, random_weights
 
-from refnet.backends import VARIANTS, Run, Variant, run, select
+from refnet.backends import VARIANTS, Run, run, select
 from refnet.backends.result import reason_in_log
-from refnet.backends.run import CHILD
 from refnet.errors import InputError
 from refnet.weights import Weights
-
-FAKE = f"""
-import importlib.util, json, os, signal, subprocess, sys, time
-path = sys.argv[1]
-name = json.load(open(path))["variant"]
-print("\\xff garbage\\n" * 3 + "refnet-stage: fake", flush=True)
-if name.startswith("hang"):
-    helper = subprocess.Popen(["sleep", "60"])
-    print(f"refnet-stage: {{os.getpid()}} {{helper.pid}}", flush=True)
-    time.sleep(60)
-if name == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if name == "segfault":
-    os.kill(os.getpid(), signal.SIGSEGV)
-if name == "silent":
-    sys.exit(0)
-if name == "status":
-    sys.exit(7)
-if name == "raises":
-    raise ValueError("no such layer\\nin this backend")
-if name == "endless":
-    while True:
-        print("garbage " * 1000)
-import h5py
-import numpy as np
-spec = importlib.util.spec_from_file_location("child", {str(CHILD)!r})
-child = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(child)
-
-def tensors(file):
-    found = {{}}
-    file.visititems(lambda _, item: found.update({{tidy(item.name): item[()]}}) if hasattr(item, "dtype") else None)
-    return found
-
-def tidy(name):
-    return "/".join(name.split(":")[0].split("/")[-2:])
-
-class Model:
-    def __init__(self, job, every_layer):
-        self.shapes = [node["shape"] for node in job["nodes"]][1:] if every_layer else [job["nodes"][-1]["shape"]]
-        self.every_layer = every_layer
-    def predict(self, batch, **_):
-        corner = batch[:, 0, 0, 0]
-        outputs = [np.tile(corner.reshape(-1, *[1] * len(shape)), (1, *shape)) for shape in self.shapes]
-        if name == "nan" and self.every_layer:
-            outputs[5][0, 0, 0, 0] = np.nan
-        if name == "infinite-logits" and not self.every_layer:
-            outputs[0][-1] = np.inf
-        return outputs
-
-def describe_model(keras, model):
-    job = child.job
-    with h5py.File(job["weights"]) as file:
-        held = tensors(file)
-    if name == "other-weights" or (name == "other-layered-weights" and model.every_layer):
-        held["conv1_conv/kernel"] = held["conv1_conv/kernel"] + np.float32(1)
-    if name == "fewer-weights":
-        del held["conv1_conv/bias"]
-    hashes = {{key: {{"dtype": "float32", "sha256": child.sha256_of_array(value)}} for key, value in held.items()}}
-    told = {{"backend": "torch", "dtype_policy": "float32", "inference_precision": "f32", "threads": 1}}
-    if name.startswith("tells-"):
-        told[name.removeprefix("tells-").replace("-", "_")] = 7
-    if name == "tells-no-threads":
-        del told["threads"]
-    return {{"weights": hashes, **told}} if name != "mute" else {{}}
-
-class Keras:
-    class backend:
-        image_data_format = staticmethod(lambda: "channels_last")
-
-def main(job):
-    child.job = job
-    if name == "incomplete":
-        del job["nodes"][40:42]
-    if name == "other-shape":
-        job["nodes"][7]["shape"][0] += 1
-    original(job)
-    if name == "truncated":
-        next(child.Path(job["output"]).glob("trace/100_*.npy")).write_bytes(b"")
-
-original, child.main = child.main, main
-child.configure = lambda job: Keras
-child.build = lambda keras, job, every_layer=False: Model(job, every_layer)
-child.describe_model = describe_model
-child.start(path)
-"""
 
 EXPECTED = {
     "good": ("ok", r"^$"),
@@ -116,8 +28,17 @@ EXPECTED = {
     "raises": ("failed", r"^ValueError: no such layer$"),
     "status": ("failed", r"^ended with exit status 7$"),
     "silent": ("failed", r"left no whole result"),
-    "nan": ("ok", r"^2 numbers are NaN or infinite, first in pool1_pool$"),
-    "infinite-logits": ("ok", r"^20 numbers are NaN or infinite, first in logits of the plain model$"),
+    "memory": ("failed", r"^numpy\._core\._exceptions\._ArrayMemoryError: Unable to allocate"),
+    "abort": ("killed", r"^killed by signal 6 \(SIGABRT\): terminate called after throwing 'std::bad_alloc'$"),
+    "garbage-index": ("failed", r"left no whole result: .*index\.json is not JSON"),
+    "garbage-logits": ("failed", r"left no whole result: "),
+    "logits-float64": ("failed", r"logits of the plain model .* is float64 \(3, 10\); expected float32 \(3, 10\)"),
+    "logits-int64": ("failed", r"logits of the plain model .* is int64; expected one of float16, "),
+    "no-gpu": ("missing", r"^no GPU that torch can use here$"),
+    "places": ("ok", r"^copies of one picture in a batch differ in pool1_pool$"),
+    "places-of-logits": ("ok", r"^copies of one picture in a batch differ in logits of the plain model$"),
+    "nan": ("ok", r"^3 numbers are NaN or infinite, first in pool1_pool$"),
+    "infinite-logits": ("ok", r"^30 numbers are NaN or infinite, first in logits of the plain model$"),
     "incomplete": ("failed", r"^the trace lacks \w+, \w+$"),
     "other-shape": ("failed", r"^layers have another shape: conv2_block1_1_conv "),
     "truncated": ("failed", r"left no whole result: .*not a readable"),
@@ -125,6 +46,7 @@ EXPECTED = {
     "other-layered-weights": ("failed", r"^the model of all layers held other weights .*: conv1_conv/kernel$"),
     "fewer-weights": ("failed", r"^the plain model and the weights differ in conv1_conv/bias$"),
     "mute": ("failed", r"did not say which weights"),
+    "tells-data-format": ("failed", r"^the plain model had the data_format 7 instead of channels_last$"),
     "tells-backend": ("failed", r"^the plain model had the backend 7 instead of torch$"),
     "tells-dtype-policy": ("failed", r"^the plain model had the dtype_policy 7 instead of float32$"),
     "tells-inference-precision": ("failed", r"^the plain model had the inference_precision 7 instead of f32$"),
@@ -133,12 +55,6 @@ EXPECTED = {
     "log-taken": ("failed", r"log-taken\.log: Is a directory$"),
     "good-again": ("ok", r"^$"),
 }
-
-
-def fake(name: str) -> Variant:
-    modules = ("no_such_module",) if name == "missing" else ("json",)
-    environment = {"FAKE_SETTING": name, "KERAS_BACKEND": "torch"}
-    return Variant(name, modules, extra="torch", environment=environment, inference_precision="f32", batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +99,7 @@ def test_every_misfortune_is_a_row_with_its_reason(name: str, runs: dict[str, Ru
 
 
 def test_nothing_half_written_stays(runs: dict[str, Run], folder: Path) -> None:
-    started = {f"{name}.log" for name, found in runs.items() if found.status != "missing"}
+    started = {f"{name}.log" for name, found in runs.items() if found.status != "missing" or name == "no-gpu"}
     whole = {name for name, found in runs.items() if found.status == "ok"}
     assert {path.name for path in folder.iterdir()} == started | whole
 
@@ -194,8 +110,8 @@ def test_the_log_keeps_all_of_stderr(runs: dict[str, Run], folder: Path) -> None
     assert "in this backend" in log
 
 
-def test_pictures_keep_their_places_through_batches(runs: dict[str, Run]) -> None:
-    """Three pictures in batches of two; the fake model answers with each picture's first value."""
+def test_pictures_keep_their_places(runs: dict[str, Run]) -> None:
+    """Three pictures, each in a batch of two copies; the fake model answers with each picture's first value."""
     corner = random_images(3)[:, 0, 0, 0]
     for array in (runs["good"].logits, *list(runs["good"].trace.values())[1:]):  # type: ignore[union-attr]
         assert np.array_equal(array.reshape(3, -1).max(axis=1), corner)
@@ -315,8 +231,15 @@ def test_bad_input_is_refused_before_anything_runs(
         {"name": "../x"},
         {"framework": "torch"},
         {"batch_size": 0},
-        {"inference_precision": "int8"},
+        {"threads": 0},
+        {"settings": {"jit": True}},
+        {"compile": {"optimizer": True}},
+        {"dtype_policy": "int8"},
+        {"data_format": "channels_middle"},
+        {"needs": ("luck",)},
+        {"needs": "gpu"},
         {"environment": {"A": 1}},
+        {"default": 1},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -332,5 +255,6 @@ def test_a_variants_mappings_cannot_change() -> None:
 
 def test_variants_are_chosen_by_name_value_or_all() -> None:
     assert [variant.name for variant in select(["all"])] == list(VARIANTS)
+    assert select(["none"]) == ()
     mine = fake("mine")
     assert select(["jax", mine]) == (VARIANTS["jax"], mine)

@@ -18,10 +18,10 @@ import refnet.forward
 import refnet.images
 import refnet.weights
 from refnet.arithmetic import DoubleDouble
+from refnet.backends import STATUSES
 from refnet.cli import main
 from refnet.cli.drift import exit_code
 from refnet.drift import OWN, Drift, VariantDrift
-from refnet.drift.drift import STATUSES
 from refnet.errors import InputError
 from refnet.graph import resnet
 from refnet.provenance import sha256_of_array
@@ -50,7 +50,7 @@ def fakes(monkeypatch, tmp_path):
         options["progress"]("tensorflow", "ok", 1.0)
         return sample_drift()
 
-    monkeypatch.setattr(refnet.drift, "measure_drift", measure_drift)
+    monkeypatch.setattr(refnet.verdict, "measure_drift", measure_drift)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source, **_: source)
     monkeypatch.chdir(tmp_path)
     return calls
@@ -66,6 +66,10 @@ def fakes(monkeypatch, tmp_path):
         (["drift", "--threads", "two"], "--threads"),
         (["drift", "--variants", "nonsense"], "expected some of tensorflow"),
         (["drift", "--variants", ","], "no variants"),
+        (["drift", "--variants", "none"], "no variants"),
+        (["drift", "--variants-file", "nothing.toml"], "nothing.toml"),
+        (["drift", "--resume"], "--resume without --folder"),
+        (["drift", "--variants", "none", "--write-job", "job"], "no variants"),
         (["drift", "--json", "drift.txt"], "expected .json"),
         (["drift", "--json", "nowhere/drift.json"], "cannot be written"),
         (["drift", "--folder", "/proc/nowhere"], "/proc/nowhere"),
@@ -99,11 +103,11 @@ def test_help_is_plain_and_exits_with_0(arguments, capsys):
 def test_drift_prints_the_table_and_writes_the_report(fakes, tmp_path, capsys):
     assert main(["drift", "--csv", "t.csv", "--parquet", "t.parquet", "--threads", "2"]) == 3  # one was killed
     out, err = capsys.readouterr()
-    assert "tensorflow" in out and "written: drift.json, drift.md, drift.png, t.csv, t.parquet" in out
+    assert "tensorflow" in out and "written: drift.json, drift.md, drift.png, drift.html, t.csv, t.parquet" in out
     assert "tensorflow" in err
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
     shape, weights, names, options = fakes[0]
-    assert shape == (1, 224, 224, 3) and weights == "synthetic" and names == ["all"] and options["threads"] == 2
+    assert shape == (1, 224, 224, 3) and weights == "synthetic" and names == ["default"] and options["threads"] == 2
 
 
 def test_quiet_prints_nothing(fakes, tmp_path, capsys):
@@ -116,7 +120,7 @@ def test_quiet_prints_nothing(fakes, tmp_path, capsys):
 def test_exit_code_when_one_of_two_ran(status):
     second = variant("jax", 1e-7) if status == "ok" else VariantDrift("jax", status, "why")
     drift = Drift({}, {"kind": "float64"}, (variant(OWN, 1e-7), variant("torch", 1e-7), second))
-    assert exit_code(drift, ["all"]) == (0 if status in ("ok", "missing") else 3)
+    assert exit_code(drift, ["all"]) == exit_code(drift, ["default"]) == (0 if status in ("ok", "missing") else 3)
     assert exit_code(drift, ["torch", "jax"]) == (0 if status == "ok" else 3)
 
 
@@ -133,7 +137,7 @@ def test_interruption_is_silent_and_a_system_error_one_line(fakes, monkeypatch, 
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(refnet.drift, "measure_drift", fail)
+    monkeypatch.setattr(refnet.verdict, "measure_drift", fail)
     assert main(["drift", "--quiet"]) == code
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == err.count("refnet: ") == (code == 2)
@@ -146,6 +150,7 @@ def test_predict_prints_the_best_classes_and_writes_json(fakes, monkeypatch, tmp
     monkeypatch.setattr(refnet.forward, "predict", lambda x, w, **how: used.update(how) or probabilities)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source: FakeWeights())
     said = ["--accumulate", "float64", "--bias", "first", "--batch-norm", "shifted", "--shift", "fused", "--size", "40"]
+    said += ["--mean", "multiply", "--relu", "signed-zero"]
     assert main(["predict", "--top", "2", "--no-fma", "--order", "pairwise", "--json", "p.json", *said]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["class", "7", "0.750000"] and lines[2].split() == ["class", "3", "0.250000"]
@@ -158,6 +163,8 @@ def test_predict_prints_the_best_classes_and_writes_json(fakes, monkeypatch, tmp
         "bias": "first",
         "batch_norm": "shifted",
         "shift": "fused",
+        "mean": "multiply",
+        "relu": "signed-zero",
         "threads": None,
     }
     document = json.loads((tmp_path / "p.json").read_text())

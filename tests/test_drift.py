@@ -11,16 +11,30 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from drift_samples import LAYERS, sample_drift
+from drift_samples import LAYERS, judged_variant, sample_drift
 
 from refnet.backends import Run
-from refnet.drift import MEASURES, OWN, Drift, VariantDrift, measure_drift, measure_logits, measuring, storage, truth
-from refnet.drift.drift import LAYER_COLUMNS, LOGIT_COLUMNS
+from refnet.drift import (
+    EVIDENCE,
+    KINDS,
+    MEASURES,
+    OWN,
+    Drift,
+    VariantDrift,
+    Verdict,
+    measure_logits,
+    storage,
+    truth,
+    worst,
+)
 from refnet.drift.magnitude import sum_of_magnitudes
+from refnet.drift.variant import LAYER_COLUMNS, LOGIT_COLUMNS
+from refnet.drift.verdict import VERDICT_COLUMNS
 from refnet.errors import InputError
 from refnet.graph import Graph, Node
 from refnet.report import write_report
 from refnet.trace import Trace
+from refnet.verdict import bands, measure_drift, measuring
 
 CONV = Node(
     "conv",
@@ -37,11 +51,12 @@ GRAPH = Graph(
         Node("input_layer", "input", (), (5, 4, 3)),
         CONV,
         Node("avg_pool", "mean_pool", ("conv",), (4,)),
-        Node("predictions", "dense", ("avg_pool",), (6,), {"kernel": (4, 6)}),
+        Node("predictions", "dense", ("avg_pool",), (6,), {"kernel": (4, 6), "bias": (6,)}),
     ),
 )
 RNG = np.random.default_rng(5)
 TENSORS = {"conv/kernel": RNG.normal(size=(3, 2, 3, 4)), "predictions/kernel": RNG.normal(size=(4, 6))}
+TENSORS["predictions/bias"] = np.zeros(6)
 PICTURE = RNG.normal(size=(2, 5, 4, 3)).astype(np.float32)
 
 
@@ -66,6 +81,10 @@ def trace(precision: str, change: float = 0.0) -> Trace:
     return Trace({name: (values * (1 + change)).astype(precision) for name, values in layers.items()}, {"made": "up"})
 
 
+def first_picture(whole: Trace) -> Trace:
+    return Trace({name: values[:1] for name, values in whole.items()})
+
+
 @pytest.fixture
 def fakes(monkeypatch):
     """Stand-ins for the forward pass and for the child processes; they record how they were called."""
@@ -75,7 +94,7 @@ def fakes(monkeypatch):
         calls.forward.append((precision, threads))
         return trace(precision)
 
-    def run(variants, w, x, folder, *, threads, timeout, progress):
+    def run(variants, w, x, folder, *, threads, timeout, resume, progress):
         calls.backends.append(([row.name for row in variants], str(folder), threads, timeout))
         layered = trace("float32", change=1e-3)
         plain = layered["predictions"].copy()
@@ -86,6 +105,7 @@ def fakes(monkeypatch):
     for module in (measuring, truth):
         monkeypatch.setattr(module, "activations", activations)
     monkeypatch.setattr(measuring, "run", run)
+    monkeypatch.setattr(bands, "activations", lambda x, w, **_: first_picture(trace("float32", 1e-6)))
     return calls
 
 
@@ -179,7 +199,8 @@ def test_numbers_that_are_not_finite_are_counted_and_never_averaged(fakes, monke
     monkeypatch.setattr(measuring, "run", lambda *_, **__: [ran])
     found = measured(PICTURE, FakeWeights(), ["torch"])
     row = found["torch"]
-    assert (row.status, row.reason) == ("ok", "9 numbers")
+    assert row.status == "ok" and row.reason.endswith("9 numbers.") and row.verdict.kind == "mismatch"
+    assert "NaN" in row.verdicts["conv"].reason and row.logits_verdict.kind == "mismatch"
     assert row.layers["conv"]["nonfinite"] == 2 and row.layers["conv"]["rel_l2"] == pytest.approx(1e-3, rel=1e-2)
     assert math.isfinite(row.layers["conv"]["max_over_sum"]) and math.isfinite(row.layers["conv"]["max_ulp"])
     assert row.layers["avg_pool"]["nonfinite"] == layers["avg_pool"].size
@@ -189,7 +210,7 @@ def test_numbers_that_are_not_finite_are_counted_and_never_averaged(fakes, monke
     written = write_report(found, tmp_path / "drift.json")
     again = Drift.load(written[0])
     pd.testing.assert_frame_equal(again.table, found.table)
-    assert again["torch"].reason == "9 numbers"
+    assert again["torch"].reason == row.reason and again["torch"].verdicts == row.verdicts
 
 
 def test_sum_of_magnitudes_is_that_of_a_loop():
@@ -211,7 +232,8 @@ def test_sum_of_magnitudes_of_dense_and_of_other_layers():
 
 def test_tables_have_a_row_for_each_variant_and_layer():
     drift = sample_drift()
-    assert len(drift.table) == 2 * len(LAYERS) + 2 and list(drift.table.columns[4:]) == list(MEASURES)
+    assert len(drift.table) == 2 * len(LAYERS) + 2
+    assert list(drift.table.columns) == ["variant", "status", *VERDICT_COLUMNS, "layer", *EVIDENCE, *MEASURES]
     assert len(drift.logits) == 4 and set(LOGIT_COLUMNS) <= set(drift.logits.columns)
     absent = drift.table[drift.table.variant == "torch"].iloc[0]
     assert absent.status == "missing" and absent.isna()["rel_l2"] and absent.isna()["layer"]
@@ -232,12 +254,55 @@ def test_json_is_the_documented_schema_and_has_no_nan(tmp_path):
     document = json.loads((tmp_path / "drift.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert list(document) == ["schema", "provenance", "truth", "variants"] and document["schema"] == 1
     row, missing = document["variants"][1], document["variants"][2]
-    keys = ["variant", "status", "verdict", "reason", "first_layer", "seconds", "provenance", "logits", "layers"]
+    keys = ["variant", "status", *VERDICT_COLUMNS, "first_layer", "seconds", "provenance", "logits", "layers"]
     assert list(row) == keys and row["verdict"] is None and row["first_layer"] is None
-    assert set(row["logits"]) == set(LOGIT_COLUMNS)
-    assert list(row["layers"][0]) == ["layer", "verdict", *LAYER_COLUMNS]
+    assert set(row["logits"]) == {*VERDICT_COLUMNS, *LOGIT_COLUMNS, "top5"}
+    assert list(row["layers"][0]) == ["layer", *VERDICT_COLUMNS, *LAYER_COLUMNS, "ulp_histogram"]
     assert row["layers"][0]["sqnr_db"] == "Infinity" and row["layers"][0]["max_over_sum"] is None
     assert missing["status"] == "missing" and "pip install" in missing["reason"] and missing["layers"] == []
+
+
+def test_verdicts_come_back_as_they_were(tmp_path):
+    drift = sample_drift(judged_variant("jax"))
+    drift.save(tmp_path / "drift.json")
+    row = Drift.load(tmp_path / "drift.json")["jax"]
+    assert row.verdicts == drift["jax"].verdicts and row.logits_verdict == drift["jax"].logits_verdict
+    assert row.verdict == Verdict("reduced", "bfloat16", "outputs are bfloat16 numbers", margin=0.5, power=1e-3)
+    assert (row.first_layer, row.reason) == ("conv1_conv", row.verdict.reason)
+    document = json.loads((tmp_path / "drift.json").read_text())["variants"][-1]
+    assert document["verdict"] == "reduced:bfloat16" and document["first_layer"] == "conv1_conv"
+    assert document["layers"][0]["replayed"] == "sequential" and document["layers"][0]["power"] is None
+    assert document["layers"][2]["local_rms"] == 1e-3 and document["logits"]["rtol"] == 1e-5
+    told = drift.table[drift.table.variant == "jax"]
+    assert list(told.verdict[:3]) == ["identical", "rounding", "reduced:bfloat16"] and told.reason.iloc[0] == ""
+
+
+def test_a_file_that_was_not_judged_has_no_verdicts(tmp_path):
+    sample_drift().save(tmp_path / "drift.json")
+    row = Drift.load(tmp_path / "drift.json")["tensorflow"]
+    assert row.verdict is None and not row.verdicts and math.isnan(row.layers["conv1_conv"]["local_rms"])
+
+
+def test_the_worst_verdict_is_the_last_in_the_table_and_the_farthest():
+    rows = [Verdict("rounding", margin=0.2), Verdict("mismatch", margin=3), Verdict("mismatch", margin=9)]
+    assert worst(rows) is rows[2] and worst(rows[:2]) is rows[1]
+    assert worst([Verdict("rounding"), rows[0]]) is rows[0]
+    assert [Verdict(kind, "bfloat16", replayed="exact").rank for kind in KINDS] == list(range(len(KINDS)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kind": "fine"},
+        {"kind": "reduced"},
+        {"kind": "rounding", "format": "float8"},
+        {"kind": "identical"},
+        {"kind": "rounding", "proved": True},
+    ],
+)
+def test_a_verdict_that_contradicts_itself_cannot_be_made(arguments):
+    with pytest.raises(InputError):
+        Verdict(**arguments)
 
 
 def test_csv_and_parquet_carry_table_and_provenance(tmp_path):
@@ -316,6 +381,13 @@ def test_a_drift_that_contradicts_itself_cannot_be_made():
         sample_drift(replace(ran, variant="x", layers={"conv1_conv": ran.layers["conv1_conv"]}))
     with pytest.raises(InputError, match="max_ulp"):
         replace(ran, logits={key: value for key, value in ran.logits.items() if key != "max_ulp"})
+    some = {"conv1_conv": Verdict("rounding")}
+    with pytest.raises(InputError, match="verdicts on 1 of"):
+        replace(ran, verdicts=some, verdict=Verdict("rounding"))
+    with pytest.raises(InputError, match="two reasons"):
+        replace(judged_variant("x"), reason="another")
+    with pytest.raises(InputError, match="first layer"):
+        replace(ran, first_layer="conv1_conv")
     with pytest.raises(InputError, match="no variant"):
         drift["nothing"]
 
@@ -323,3 +395,12 @@ def test_a_drift_that_contradicts_itself_cannot_be_made():
 def test_the_worst_layer_has_the_largest_relative_error():
     row = sample_drift()["tensorflow"]
     assert row.layers[row.worst_layer]["rel_l2"] == max(numbers["rel_l2"] for numbers in row.layers.values())
+
+
+def test_every_row_that_ran_is_judged(fakes, monkeypatch):
+    """The made-up layers do not follow from each other, and the picture is none: a mismatch from the first layer on."""
+    found = measured(PICTURE, FakeWeights(), ["torch", "jax"])
+    assert found["torch"].verdict.kind == "mismatch" and found["torch"].first_layer == "input_layer"
+    assert set(found["torch"].verdicts) == set(GRAPH.names)
+    assert found["torch"].layers["conv"]["local_rms"] > 0.1 and found["torch"].layers["conv"]["rtol"] > 0
+    assert found["jax"].verdict is None and found["jax"].reason == "jax is broken"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import refnet
-from refnet.backends import VARIANTS
+from refnet.backends import select
 from refnet.drift import OWN
 from refnet.weights import Weights
 
-INSTALLED = [name for name, variant in VARIANTS.items() if not variant.missing_modules]
+INSTALLED = [variant.name for variant in select(["default"]) if not variant.missing]
 
 
 @pytest.mark.slow

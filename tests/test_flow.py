@@ -27,7 +27,13 @@ STAGES = (
     "certificate",
     "backends",
     "drift",
+    "verdict",
+    "diagnosis",
+    "reveal",
+    "claims",
+    "testing",
     "report",
+    "evidence",
     "bench",
     "cli",
 )

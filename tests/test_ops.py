@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refnet import ops
-from refnet.arithmetic import FORMATS, Arithmetic, round_to
+from refnet.arithmetic import BATCH_NORM_FORMS, FORMATS, MEANS, RELUS, Arithmetic, round_to
 from refnet.graph import BATCH_NORM_EPSILON
 
 PRECISIONS = tuple(judge.FORMATS)  # double-double has its own tests
 EVERY = pytest.mark.parametrize("precision", PRECISIONS)
-FORMS = ("centred", "shifted", "shifted-fma")
-# the forms that have a shift, and how it comes about
-SHIFTED = tuple(itertools.product(FORMS[1:], ("rounded", "fused")))
+FORMS = tuple(name for name, form in BATCH_NORM_FORMS.items() if form.applied != "none")
+# each form with how its shift comes about, where that has an effect
+EVERY_FORM = (*((form, "rounded") for form in FORMS), ("shifted", "fused"), ("shifted-fma", "fused"))
+GIVEN = ((), ("inverse",), ("scale",), ("shift",), ("inverse", "shift"), ("scale", "shift"))
 ORDERS = ("sequential", "reversed", "permuted:3", "blocks:2", "lanes:4", "pairwise:2", "kahan", "neumaier", "dot2")
 EVERY_ORDER = pytest.mark.parametrize("order", ORDERS)
 WIDE = dict.fromkeys(PRECISIONS, "float32") | {"float64": "float64"}  # where layers other than products compute
@@ -48,6 +49,11 @@ def stored(number: judge.Number, precision: str) -> int:
     return judge.bits(judge.round_to(number, storage), storage)
 
 
+def given_to(form: str) -> list[tuple[str, ...]]:
+    """The constants that may be given to a form together."""
+    return [names for names in GIVEN if set(names) <= set(BATCH_NORM_FORMS[form].constants)]
+
+
 def bits(x: Any, precision: str) -> Any:
     """The bits of refnet's numbers as the judge writes them; a list, nested like the array."""
     read = np.frompyfunc(lambda number: judge.bits(judge.read(number), judge.STORAGE[precision]), 1, 1)
@@ -58,7 +64,7 @@ def bits(x: Any, precision: str) -> Any:
 
 
 @EVERY
-@pytest.mark.parametrize(("form", "shift"), [("centred", "rounded"), *SHIFTED])
+@pytest.mark.parametrize(("form", "shift"), EVERY_FORM)
 @pytest.mark.parametrize("epsilon", [BATCH_NORM_EPSILON, 1e-5])
 @few
 @given(data=st.data())
@@ -67,12 +73,14 @@ def test_batch_norm(precision: str, form: str, shift: str, epsilon: float, data:
     x = data.draw(numbers_of(storage))
     gamma, beta, mean = (data.draw(numbers_of(wide)) for _ in range(3))
     variance = data.draw(numbers_of(wide).map(abs) | st.just(0.0))
+    given = {name: data.draw(numbers_of(wide)) for name in data.draw(st.sampled_from(given_to(form)))}
+    own = {"bias": data.draw(numbers_of(storage))} if form.startswith("sum-") and data.draw(st.booleans()) else {}
     arithmetic = Arithmetic(precision, batch_norm=form, shift=shift)
     vectors = [array([vector], wide) for vector in (gamma, beta, mean, variance)]
-    ours = ops.batch_norm(array([[[[x]]]], storage), *vectors, epsilon=epsilon, arithmetic=arithmetic)
-    expected = judge.batch_norm(
-        x, gamma, beta, mean, variance, epsilon=epsilon, format=wide, form=form, fused_shift=shift == "fused"
-    )
+    arrays = {name: array([number], wide) for name, number in {**given, **own}.items()}
+    ours = ops.batch_norm(array([[[[x]]]], storage), *vectors, epsilon=epsilon, arithmetic=arithmetic, **arrays)
+    how: dict[str, Any] = {"epsilon": epsilon, "format": wide, "form": form, "fused_shift": shift == "fused"}
+    expected = judge.batch_norm(x, gamma, beta, mean, variance, **how, **given, **own)
     assert bits(ours, precision) == [[[[stored(expected, precision)]]]]
 
 
@@ -80,20 +88,22 @@ def test_batch_norm(precision: str, form: str, shift: str, epsilon: float, data:
 @few
 @given(data=st.data())
 def test_batch_norm_folded_into_a_convolution(precision: str, data: st.DataObject) -> None:
-    """Each weight and the bias, which no bias is a zero of, against the judge's."""
+    """Each weight and the bias, which no bias is a zero of, against the judge's; constants may be given."""
     storage, wide = judge.STORAGE[precision], WIDE[precision]
     kernel = data.draw(st.lists(numbers_of(storage), min_size=3, max_size=3))
     bias = data.draw(st.none() | numbers_of(storage))
     gamma, beta, mean = (data.draw(numbers_of(wide)) for _ in range(3))
     variance = data.draw(numbers_of(wide).map(abs) | st.just(0.0))
     arithmetic = Arithmetic(precision, batch_norm="folded")
+    given = {name: data.draw(numbers_of(wide)) for name in data.draw(st.sampled_from(given_to("folded")))}
+    arrays = {name: array([number], wide) for name, number in given.items()}
+    arrays |= {} if bias is None else {"bias": array([bias], storage)}
     vectors = (array([vector], wide) for vector in (gamma, beta, mean, variance))
-    vectors = ops.norm_vectors(*vectors, epsilon=BATCH_NORM_EPSILON, arithmetic=arithmetic)
-    shaped, offset = array(kernel, storage).reshape(1, 3, 1, 1), None if bias is None else array([bias], storage)
-    weights, shift = ops.folded_kernel(shaped, offset, *vectors, arithmetic=arithmetic)
-    expected, expected_shift = judge.folded(
-        kernel, bias or 0, gamma, beta, mean, variance, epsilon=BATCH_NORM_EPSILON, format=wide
-    )
+    vectors = ops.norm_vectors(*vectors, epsilon=BATCH_NORM_EPSILON, arithmetic=arithmetic, **arrays)
+    shaped = array(kernel, storage).reshape(1, 3, 1, 1)
+    weights, shift = ops.folded_kernel(shaped, *vectors, arithmetic=arithmetic)
+    how: dict[str, Any] = {"epsilon": BATCH_NORM_EPSILON, "format": wide, **given}
+    expected, expected_shift = judge.folded(kernel, bias or 0, gamma, beta, mean, variance, **how)
     assert weights.shape == shaped.shape
     assert bits(weights.ravel(), precision) == [stored(number, precision) for number in expected]
     assert bits(shift, precision) == [stored(expected_shift, precision)]
@@ -105,32 +115,38 @@ def test_batch_norm_of_many_ordinary_numbers(precision: str) -> None:
     storage, wide, rng = judge.STORAGE[precision], WIDE[precision], np.random.default_rng(2)
     x, bias = (random_numbers(rng, (64,), FORMATS[storage], 0) for _ in range(2))
     vectors = [abs(random_numbers(rng, (64,), FORMATS[wide], 0)) for _ in range(4)]
+    constants = {name: random_numbers(rng, (64,), FORMATS[wide], 0) for name in ("inverse", "scale", "shift")}
     channels, how = list(zip(*vectors, strict=True)), {"epsilon": BATCH_NORM_EPSILON}
-    for form, shift in [("centred", "rounded"), *SHIFTED]:
+    for (form, shift), names in itertools.product(EVERY_FORM, GIVEN):
+        if names not in given_to(form):
+            continue
         arithmetic = Arithmetic(precision, batch_norm=form, shift=shift)
-        ours = ops.batch_norm(x.reshape(1, 1, 1, 64), *vectors, arithmetic=arithmetic, **how).ravel()
+        given = {name: constants[name] for name in names} | ({"bias": bias} if form.startswith("sum-") else {})
+        ours = ops.batch_norm(x.reshape(1, 1, 1, 64), *vectors, arithmetic=arithmetic, **how, **given).ravel()
         judged = {"format": wide, "form": form, "fused_shift": shift == "fused", **how}
-        expected = [judge.batch_norm(number, *own, **judged) for number, own in zip(x, channels, strict=True)]
-        assert bits(ours, precision) == [stored(number, precision) for number in expected]
+        for c, own in enumerate(channels):
+            expected = judge.batch_norm(x[c], *own, **judged, **{name: vector[c] for name, vector in given.items()})
+            assert bits(ours[c], precision) == stored(expected, precision), (form, shift, names)
     arithmetic = Arithmetic(precision, batch_norm="folded")
-    folded = ops.folded_kernel(
-        x.reshape(1, 1, 1, 64), bias, *ops.norm_vectors(*vectors, arithmetic=arithmetic, **how), arithmetic=arithmetic
-    )
+    joined = ops.norm_vectors(*vectors, arithmetic=arithmetic, bias=bias, **how)
+    folded = ops.folded_kernel(x.reshape(1, 1, 1, 64), *joined, arithmetic=arithmetic)
     for c, own in enumerate(channels):
         (weight,), offset = judge.folded(x[c : c + 1], bias[c], *own, format=wide, **how)
         assert bits(folded[0][..., c].item(), precision) == stored(weight, precision)
         assert bits(folded[1][c].item(), precision) == stored(offset, precision)
 
 
-def test_the_forms_of_batch_norm_are_three() -> None:
+def test_every_form_of_batch_norm_has_bits_of_its_own() -> None:
     """Numbers for which every form has other bits: a form taken for another would be seen."""
     rng = np.random.default_rng(2)
-    x, (gamma, beta, mean, variance) = rng.standard_normal((1, 4, 4, 8)), rng.uniform(0.1, 2, (4, 8))
-    arrays = [array(vector, "float32") for vector in (x, gamma, beta, mean, variance)]
-    results = [
-        ops.batch_norm(*arrays, epsilon=BATCH_NORM_EPSILON, arithmetic=Arithmetic(batch_norm=form)) for form in FORMS
-    ]
-    assert all((a != b).any() for a, b in itertools.combinations(results, 2))
+    x, (bias, *vectors) = rng.standard_normal((1, 4, 4, 8)), rng.uniform(0.1, 2, (5, 8))
+    (x, bias), arrays = (array(numbers, "float32") for numbers in (x, bias)), [array(v, "float32") for v in vectors]
+    results = []
+    for form in FORMS:
+        of, given = (x, {"bias": bias}) if form.startswith("sum-") else (x + bias, {})
+        arithmetic = Arithmetic(batch_norm=form)
+        results.append(ops.batch_norm(of, *arrays, epsilon=BATCH_NORM_EPSILON, arithmetic=arithmetic, **given))
+    assert len(results) == 5 and all((a != b).any() for a, b in itertools.combinations(results, 2))
 
 
 def test_epsilon_is_rounded_to_the_arithmetic_once() -> None:
@@ -153,11 +169,19 @@ def test_addition(precision: str, data: st.DataObject) -> None:
 
 
 @EVERY
+@pytest.mark.parametrize("form", RELUS)
 @given(data=st.data())
-def test_relu(precision: str, data: st.DataObject) -> None:
+def test_relu(precision: str, form: str, data: st.DataObject) -> None:
     storage = judge.STORAGE[precision]
     x = data.draw(numbers_of(storage))
-    assert bits(ops.relu(array([x], storage)), precision) == [judge.bits(judge.relu(x), storage)]
+    expected = judge.relu(x, signed_zero=form == "signed-zero")
+    assert bits(ops.relu(array([x], storage), form), precision) == [judge.bits(expected, storage)]
+
+
+def test_relu_of_zeros() -> None:
+    zeros = np.array([0.0, -0.0, -1.0])
+    assert np.signbit(ops.relu(zeros)).tolist() == [False] * 3
+    assert np.signbit(ops.relu(zeros, "signed-zero")).tolist() == [False, True, False]
 
 
 @given(st.lists(numbers_of("float32"), min_size=6, max_size=6))
@@ -196,13 +220,22 @@ def test_pad_is_zeros_around_the_image() -> None:
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_mean_pool(precision: str, order: str, data: st.DataObject) -> None:
-    """The order runs over the pixels row by row; the count is divided by, once."""
+    """The order runs over the pixels row by row; the count is divided by, once, or multiplied by its reciprocal."""
     storage, (height, width) = judge.STORAGE[precision], data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
     pixels = data.draw(st.lists(numbers_of(storage), min_size=height * width, max_size=height * width))
     x = array(pixels, storage).reshape(1, height, width, 1)
-    ours = ops.mean_pool(x, arithmetic=Arithmetic(precision, order=order))
-    expected = judge.mean(pixels, format=WIDE[precision], order=order)
-    assert bits(ours, precision) == [[stored(expected, precision)]]
+    for form in MEANS:
+        ours = ops.mean_pool(x, arithmetic=Arithmetic(precision, order=order, mean=form))
+        expected = judge.mean(pixels, format=WIDE[precision], order=order, by_reciprocal=form == "multiply")
+        assert bits(ours, precision) == [[stored(expected, precision)]]
+
+
+def test_the_forms_of_the_mean_differ_where_they_must() -> None:
+    """5 fl(1 / 49) is not fl(5 / 49): a form taken for the other would be seen."""
+    x = np.zeros((1, 7, 7, 1), np.float32)
+    x[0, 0, 0, 0] = 5
+    divided, multiplied = (ops.mean_pool(x, arithmetic=Arithmetic(mean=form)).item() for form in MEANS)
+    assert divided == np.float32(5) / np.float32(49) != multiplied == np.float32(5) * (np.float32(1) / np.float32(49))
 
 
 def exact_exp(x: judge.Number, format: str) -> judge.Number:

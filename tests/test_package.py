@@ -187,13 +187,15 @@ def test_constraints_pin_what_is_asked_for_and_name_no_address(project: Path, co
     assert not any(requirement.url for requirement in pinned.values())
 
 
-def test_each_backend_has_an_extra_of_its_name(configuration: dict[str, Any], project: Path) -> None:
+def test_each_variant_has_an_extra_with_which_its_name_begins(configuration: dict[str, Any], project: Path) -> None:
+    """By that the Makefile knows what to install for it."""
     extras = configuration["project"]["optional-dependencies"]
-    listed = re.search(r"^VARIANTS \?= (.*)$", (project / "Makefile").read_text(), re.MULTILINE)
+    listed = re.search(r"^BACKENDS := (.*)$", (project / "Makefile").read_text(), re.MULTILINE)
     assert listed is not None
-    assert listed[1].split() == list(VARIANTS)
-    assert [variant.extra for variant in VARIANTS.values()] == list(VARIANTS)
-    assert set(VARIANTS) <= set(extras)
+    assert listed[1].split() == list(dict.fromkeys(variant.extra for variant in VARIANTS.values()))
+    for name, variant in VARIANTS.items():
+        assert [extra for extra in listed[1].split() if f"{name}-".startswith(f"{extra}-")] == [variant.extra]
+    assert set(listed[1].split()) <= set(extras)
     assert set(Requirement(extras["all"][0]).extras) == set(extras) - {"all", "test"}
 
 
@@ -206,10 +208,13 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_make_drift_installs_and_runs_only_the_chosen_variants(project: Path, tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(project / name, tmp_path)
-    command = ("--dry-run", "drift", "VARIANTS=tensorflow jax")
+    command = ("--dry-run", "drift", "VARIANTS=jax-eager tensorflow jax")
     plan = make(tmp_path, *command).stdout
     assert '-c constraints.txt -e ".[tensorflow,jax]"' in plan
-    assert "refnet drift --weights synthetic --variants tensorflow,jax --json drift.json" in plan
+    assert "refnet drift --weights synthetic --variants jax-eager,tensorflow,jax --json drift.json" in plan
+    everything = make(tmp_path, "--dry-run", "drift").stdout
+    assert '-e ".[tensorflow,tf-keras,jax,torch,openvino,numpy]"' in everything
+    assert "--variants default" in everything
 
     for stamp in (".venv/bin/python", ".venv/installed/tensorflow,jax"):  # as the first call leaves them
         (tmp_path / stamp).parent.mkdir(parents=True, exist_ok=True)

@@ -52,3 +52,20 @@ def test_all_python_sessions_print_what_readme_shows(sessions: list[str]) -> Non
 def test_a_wrong_output_is_seen() -> None:
     assert failures([">>> 1 + 1\n2\n"]) == ""
     assert "Expected" in failures([">>> 1 + 1\n3\n"])
+
+
+def test_the_faults_are_those_that_were_made_and_found(project: Path) -> None:
+    """test_diagnosis_faults.py makes what docs/diagnose.md says; README says the same of the faults that it names."""
+    page = (project / "docs" / "diagnose.md").read_text(encoding="utf-8")
+    proven = {cells[0]: f"{cells[2]}; the class {cells[3]}" for cells in rows(page, 5)}
+    shown = {cells[2]: cells[1] for cells in rows((project / "README.md").read_text(encoding="utf-8"), 3)[1:]}
+    shown = {name: symptom for name, symptom in shown.items() if "the class" in symptom}
+    assert len(shown) > 15
+    assert {name: proven.get(name) for name in shown} == shown
+
+
+def rows(text: str, width: int) -> list[list[str]]:
+    """The cells of every line that is a table's row of so many."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row in cells if len(row) == width]

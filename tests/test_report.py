@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 from drift_samples import sample_drift, variant
 from PIL import Image
+from report_samples import FIRST, large_drift
 from rich.console import Console
 
 from refnet.backends import STATUSES
+from refnet.cli import main
 from refnet.drift import MEASURES, OWN, Drift
 from refnet.drift.drift import LOGIT_COLUMNS
 from refnet.errors import InputError
@@ -30,7 +32,17 @@ def printed(drift: Drift, width: int = 110) -> str:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (3.14159e-6, "3.1e-6"), (2.345, "2.3"), (1234.5, "1234"), (1.2e7, "1.2e7"), (3, "3.0")],
+    [
+        (0, "0"),
+        (3.14159e-6, "3.1e-6"),
+        (0.5, "0.50"),
+        (0.0123, "0.012"),
+        (0.99999, "1.0"),
+        (2.345, "2.3"),
+        (1234.5, "1234"),
+        (1.2e7, "1.2e7"),
+        (3, "3.0"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert short(value) == text
@@ -42,8 +54,8 @@ def test_the_screen_shows_every_variant_its_status_and_the_truth():
     assert "truth: float64 oracle" in text and "synthetic" in text and "threads: 2" in text
     for row in sample_drift().variants:
         line = next(line for line in text.splitlines() if row.variant in line)
-        assert row.status in line
-    assert 'torch: missing, torch is not installed; pip install "refnet[torch]"' in text
+        assert ("not judged" if row.ran else row.status) in line
+    assert 'torch did not run (missing): torch is not installed; pip install "refnet[torch]"' in text
     assert "…" not in text, "a column was cut"
 
 
@@ -67,9 +79,9 @@ def test_stage_ends_are_the_last_layers_of_the_stages(depth):
 
 def test_the_page_has_all_sections_and_keeps_reasons_in_their_line():
     page = markdown(sample_drift(), "drift.png")
-    for title in ("# Drift", "## Logits", "## What went wrong", "## Relative L2", "## Measures", "## Provenance"):
+    for title in ("# Drift", "## Verdicts", "## Relative L2", "<details><summary>Measures", "<details><summary>Prov"):
         assert f"\n{title}" in f"\n{page}"
-    assert "- **openvino** (killed): died \\| of signal 9 (out of memory, perhaps)" in page
+    assert "- **openvino** did not run (killed): died \\| of signal 9 (out of memory, perhaps)" in page
     assert "(drift.png)" in page and all(f"`{name}`" in page for name in MEASURES)
     tables_of_page = [line for line in page.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables_of_page)
@@ -82,10 +94,35 @@ def test_the_picture_is_a_png_with_its_provenance(tmp_path):
         assert json.loads(picture.info["Description"])["weights"]["source"] == "synthetic"
 
 
-def test_a_report_is_three_files(tmp_path):
+def test_a_report_is_four_files(tmp_path):
     written = write_report(sample_drift(), tmp_path / "out.json")
-    assert [path.name for path in written] == ["out.json", "out.md", "out.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.md", "out.png"]
+    assert [path.name for path in written] == ["out.json", "out.md", "out.png", "out.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.html", "out.json", "out.md", "out.png"]
+
+
+def test_pages_are_made_again_from_the_file_alone(tmp_path):
+    """What `refnet report` does: the same pages, to the byte, as when the drift was measured."""
+    first = write_report(large_drift(), tmp_path / "drift.json")
+    kept = {path: path.read_bytes() for path in first}
+    for page in first[1:]:
+        page.unlink()
+    assert main(["report", str(first[0]), "--quiet"]) == 0
+    assert {path: path.read_bytes() for path in first} == kept
+
+
+@pytest.mark.parametrize(("name", "words"), [("none.json", "cannot read"), ("drift.md", "is not JSON")])
+def test_what_is_no_drift_has_no_pages(tmp_path, capsys, name, words):
+    (tmp_path / "drift.md").write_text("# Drift")
+    assert main(["report", str(tmp_path / name)]) == 2
+    assert words in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["drift.md"]
+
+
+def test_the_page_for_a_pull_request_has_the_verdicts_first_and_the_tolerances():
+    page = markdown(large_drift(), "drift.png")
+    assert page.index("≠ **Mismatch:** numpy") < page.index("| variant | verdict |") < page.index("## Verdicts")
+    assert "| openvino | ↓ bfloat16 |" in page and f"| {FIRST} |" in page
+    assert "numpy.testing.assert_allclose(logits, truth, rtol=2.5e-5, atol=6.5e-6)" in page
+    assert "no \\| order <gives>" in page.lower()
 
 
 def test_a_report_where_nothing_ran_is_still_a_report(tmp_path):
@@ -112,12 +149,13 @@ def test_the_documentation_names_every_measure(project):
 
 def test_what_was_not_finite_is_said_of_a_variant_that_ran():
     drift = sample_drift(replace(variant("jax", 1e-6), reason="2 numbers are NaN or infinite, first in pool1_pool"))
-    assert "jax: ok, 2 numbers are NaN or infinite, first in pool1_pool" in printed(drift)
-    assert "- **jax** (ok): 2 numbers are NaN" in markdown(drift)
+    assert "jax was measured and not judged. 2 numbers are NaN or infinite, first in pool1_pool." in printed(drift)
+    assert "- **jax** was measured and not judged. 2 numbers are NaN" in markdown(drift)
 
 
 def test_a_report_replaces_the_older_one_whole_or_not_at_all(tmp_path, monkeypatch):
-    for name in ("drift.json", "drift.md", "drift.png"):
+    names = ("drift.json", "drift.md", "drift.png", "drift.html")
+    for name in names:
         (tmp_path / name).write_text("older")
 
     def broken(*_, **__):
@@ -126,9 +164,7 @@ def test_a_report_replaces_the_older_one_whole_or_not_at_all(tmp_path, monkeypat
     monkeypatch.setattr(files, "markdown", broken)
     with pytest.raises(InputError, match="No space left"):
         write_report(sample_drift(), tmp_path / "drift.json")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
-        ("drift.json", "drift.md", "drift.png"), "older"
-    )
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "older")
 
 
 def test_every_status_has_a_colour():

@@ -17,7 +17,7 @@ from refnet.kernels.tile import Tile, tile_for
 
 # one of each kind of code: chains on a stack that are fused, one chain that is not, pairs, and those of exact sums
 ARITHMETICS = (
-    Arithmetic(order="pairwise:8", batch_norm="shifted-fma"),
+    Arithmetic(order="pairwise:8", batch_norm="shifted-fma", relu="signed-zero"),
     Arithmetic("bfloat16", fma=False, bias="first"),
     Arithmetic("double-double", batch_norm="shifted"),
     Arithmetic("float64", order="exact"),  # sums and errors apart
@@ -66,8 +66,8 @@ def test_every_tile_has_the_bits_of_the_definition(
 
     norm = {"epsilon": 1e-3, "arithmetic": arithmetic}
     vectors = ops.norm_vectors(gamma, beta, mean, variance, **norm)
-    epilogue = convolution.Epilogue(arithmetic.batch_norm, vectors, shortcut, relu=True)
+    epilogue = convolution.Epilogue(arithmetic.norm.applied, vectors, shortcut, arithmetic.relu)
     normed = ops.batch_norm(expected, gamma, beta, mean, variance, **norm)
-    followed = ops.relu(ops.add(normed, shortcut, arithmetic=arithmetic))
+    followed = ops.relu(ops.add(normed, shortcut, arithmetic=arithmetic), arithmetic.relu)
     assert same_bits(any_order.convolve(x, packed, bias, threads=2, epilogue=epilogue, **how), followed)
     assert len(forced) == 2 and {(tile.rows, tile.vectors) for tile in forced} == {size[:2]}

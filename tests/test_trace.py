@@ -55,6 +55,19 @@ def test_saving_and_loading_gives_the_same_bits_names_and_order(
         assert back[name].tobytes() == array.tobytes()
 
 
+def test_the_format_of_a_layer_that_its_array_cannot_tell_is_kept(tmp_path: Path) -> None:
+    layers = dict(example())
+    Trace(layers, formats={"conv1_conv": "bfloat16"}).save(tmp_path / "trace")
+    again = Trace.load(tmp_path / "trace")
+    assert dict(again.formats) == {"conv1_conv": "bfloat16", "predictions": "float64"}
+    assert dict(example().formats) == {"conv1_conv": "float32", "predictions": "float64"}
+    index = json.loads((tmp_path / "trace" / INDEX).read_text())
+    assert [entry.get("computed") for entry in index["layers"]] == ["bfloat16", None]
+    edit(tmp_path / "trace", lambda index: index["layers"][0].update(computed=16))
+    with pytest.raises(InputError, match="malformed layers"):
+        Trace.load(tmp_path / "trace")
+
+
 def test_nothing_in_a_trace_can_change_and_what_was_given_stays_writable(saved: Path) -> None:
     given_array = np.zeros((1, 2), np.float32)
     for trace in (Trace({"a": given_array}), Trace.load(saved)):

@@ -1,10 +1,11 @@
 """Number formats, accumulation orders, and the value that combines them: what `which bits` means."""
 
-from .arithmetic import ACCUMULATE, BATCH_NORM_FORMS, BIAS_PLACES, PRECISIONS, Arithmetic, digits_of
+from .arithmetic import ACCUMULATE, BIAS_PLACES, PRECISIONS, Arithmetic, digits_of
 from .big_floats import BigFloats
 from .chains import CHAINS
 from .double_double import DoubleDouble, planewise, shape_of, spread
 from .formats import FORMATS, NUMBERS, Format, round_to
+from .forms import BATCH_NORM_FORMS, CONSTANTS, MEANS, RELUS, SHIFTS
 from .numpy_ops import NumpyOps, exported, numpy_ops, stored
 from .order import Order
 from .orders import ORDERS, parse_order
@@ -17,10 +18,14 @@ __all__ = [
     "BATCH_NORM_FORMS",
     "BIAS_PLACES",
     "CHAINS",
+    "CONSTANTS",
     "FORMATS",
+    "MEANS",
     "NUMBERS",
     "ORDERS",
     "PRECISIONS",
+    "RELUS",
+    "SHIFTS",
     "Arithmetic",
     "BigFloats",
     "DoubleDouble",

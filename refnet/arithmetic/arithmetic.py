@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from .formats import FORMATS, NUMBERS, Format
+from .forms import BATCH_NORM_FORMS, MEANS, RELUS, SHIFTS, BatchNormForm
 from .order import Order
 from .orders import ORDERS, Exact, parse_order
 
 BIAS_PLACES = ("last", "first")
-BATCH_NORM_FORMS = ("centred", "shifted", "shifted-fma", "folded")
-SHIFTS = ("rounded", "fused")
+FORMS = {"batch_norm": tuple(BATCH_NORM_FORMS), "shift": SHIFTS, "mean": MEANS, "relu": tuple(RELUS)}  # by field
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Arithmetic:
     precision: a name in PRECISIONS.  accumulate: a name in ACCUMULATE whose numbers include the operands'; None is the
     precision's own.  order: an Order, or its text.  fma: None is fused wherever the order has a meaning for it.
     bias: `last` is one addition after the order's value, `first` the start of the first chain.
-    batch_norm: a name in BATCH_NORM_FORMS.  shift: how its t comes about where it has one, a name in SHIFTS.
+    batch_norm: a name in BATCH_NORM_FORMS.  shift: how the t of shifted forms comes about, a name in SHIFTS.
+    mean: whether the mean pool divides the sum by the count or multiplies it by fl(1 / count), a name in MEANS.
+    relu: a name in RELUS; `positive` gives +0 for -0, `signed-zero` keeps -0.
 
     Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
     no field is None and `order` is an Order. The order exact rounds once, to storage: it has no accumulate format of
@@ -70,6 +72,8 @@ class Arithmetic:
     bias: str = "last"
     batch_norm: str = "centred"
     shift: str = "rounded"
+    mean: str = "divide"
+    relu: str = "positive"
 
     def __post_init__(self) -> None:
         if isinstance(self.precision, str) and digits_of(self.precision):
@@ -77,8 +81,8 @@ class Arithmetic:
         _one_of("precision", self.precision, tuple(PRECISIONS), hint=" or mpN (such as mp50)")
         _one_of("fma", self.fma, (None, False, True))
         _one_of("bias", self.bias, BIAS_PLACES)
-        _one_of("batch_norm", self.batch_norm, BATCH_NORM_FORMS)
-        _one_of("shift", self.shift, SHIFTS)
+        for name, values in FORMS.items():
+            _one_of(name, getattr(self, name), values)
         operand = PRECISIONS[self.precision].operand
         fits = [name for name in ACCUMULATE if accumulates(NUMBERS[name], operand)]
         default = PRECISIONS[self.precision].accumulate.name
@@ -91,11 +95,12 @@ class Arithmetic:
         if isinstance(order, Exact):
             _check_exact(self.precision, accumulate, self.fma)
         if self.fma and order.chain != "plain":
-            fused = [name for name, kind in ORDERS.items() if kind.chain == "plain"]
-            raise InputError(f"fma=True with order={str(order)!r}", expected=f"one of {', '.join(fused)}, or fma=False")
+            plain = [name for name, kind in ORDERS.items() if kind.chain == "plain"]
+            raise InputError(f"fma=True with order={str(order)!r}", expected=f"one of {', '.join(plain)}, or fma=False")
         order.check(NUMBERS[accumulate])
         pairs = accumulate == "double-double"
-        if pairs and (order.chain != "plain" or self.fma or self.batch_norm == "shifted-fma" or self.shift == "fused"):
+        fused = self.fma or self.norm.applied == "shifted-fma" or self.shift == "fused"
+        if pairs and (order.chain != "plain" or fused):
             raise InputError(
                 "double-double with a compensated order or an fma", do="choose another order, fma=False or 'shifted'"
             )
@@ -124,6 +129,11 @@ class Arithmetic:
     def elementwise(self) -> Format:
         """The format of batch normalisation, mean and softmax: the accumulate format, but never below float32."""
         return self.sums if accumulates(self.sums, FORMATS["float32"]) else FORMATS["float32"]
+
+    @property
+    def norm(self) -> BatchNormForm:
+        """What `batch_norm` stands for."""
+        return BATCH_NORM_FORMS[self.batch_norm]
 
     @property
     def summation(self) -> Order:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import InputError
+from .fused_sum import NEAREST
 from .order import Order
 from .orders import Blocks, Lanes, Pairwise, Reversed, Sequential
 from .tree import Tree
-from .tree_nodes import Add, Grow, Program, joined
+from .tree_nodes import Add, Fuse, Grow, Node, Program, joined, ranges_of
 
 WRITTEN_OUT = 4  # so many blocks of different sizes are named size by size
 
@@ -19,14 +20,14 @@ def recognise(tree: Tree, *, fma: bool = True, bias: str = "last") -> Order:
     x + y and y + x are the same; with bias `first` they are not, since the bias starts the first chain. Without fma a
     chain's step is an addition of the product, so that more trees are the same (up to the sign of a zero).
     """
-    terms, wanted = len(tree.leaves), _canonical(tree.program, fma, bias)
-    plain = _canonical(tree.program, True, bias)
+    terms, wanted = len(tree.leaves), canonical(tree.program, fma, bias)
+    plain = canonical(tree.program, True, bias)
     for order in (*_candidates(terms, wanted), *_candidates(terms, plain)):
         try:
             found = Tree.of(order, terms)
         except InputError:
             continue  # these sizes do not add up: another order
-        if _canonical(found.program, fma, bias) == wanted:
+        if canonical(found.program, fma, bias) == wanted:
             return order
     return tree
 
@@ -43,28 +44,46 @@ def _candidates(terms: int, program: Program) -> Iterator[Order]:
     yield Blocks(lengths)
 
 
-def _canonical(program: Program, fma: bool, bias: str) -> Program:
-    """One program for all that are the same: the operand with the smaller least leaf comes first."""
+def canonical(program: Program, fma: bool, bias: str) -> Program:
+    """One program for all that are the same: the operand with the smaller least leaf comes first.
+
+    The chain that starts from the bias stays the first one. A fused sum has no order of its own, and one of a single
+    product is a step of a chain.
+    """
     stack: list[tuple[int, Program]] = []
-    for node in program:
-        if not isinstance(node, Add):
-            least, below = stack.pop() if node.on_top else (_NO_LEAF, ())
-            stack.append((min([least, *(min(run) for run in node.leaves)]), (*below, node)))
+    for place, part in enumerate(program):
+        started = place == 0 and bias == "first"
+        node = _unordered(part, fma, started)
+        if isinstance(node, Add):
+            (low, left), (high, right) = sorted((stack.pop(), stack.pop()), key=lambda operand: operand[0])
+            stack.append((low, _sum((low, left), (high, right), fma)))
             continue
-        right, left = stack.pop(), stack.pop()
-        if bias == "last":
-            left, right = sorted((left, right), key=lambda operand: operand[0])
-        stack.append((min(left[0], right[0]), _sum(left[1], right[1], fma, bias)))
-    return joined(_first_pair_sorted(stack[0][1]) if not fma and bias == "last" else stack[0][1])
+        least, below = stack.pop() if node.on_top else (_BIAS if started else _NO_LEAF, ())
+        stack.append((min([least, *(min(run) for run in node.leaves)]), (*below, node)))
+    parts = joined(stack[0][1])
+    return parts if fma else joined(tuple(_pair_sorted(n, not i and bias == "first") for i, n in enumerate(parts)))
 
 
-_NO_LEAF = 1 << 62
+_NO_LEAF, _BIAS = 1 << 62, -1
 
 
-def _sum(left: Program, right: Program, fma: bool, bias: str) -> Program:
+def _unordered(node: Node, fma: bool, started: bool) -> Node:
+    """A fused sum with its leaves sorted; with one leaf, a step of a chain where that rounds alike."""
+    if not isinstance(node, Fuse):
+        return node
+    leaves = sorted(k for run in node.leaves for k in run)
+    alike = fma or not (started or node.on_top)
+    if len(leaves) == 1 and alike and node.rounding == NEAREST:
+        return Grow(ranges_of(leaves), node.on_top)
+    return Fuse(ranges_of(leaves), node.on_top, node.rounding)
+
+
+def _sum(lower: tuple[int, Program], higher: tuple[int, Program], fma: bool) -> Program:
+    """Without fma the sum with a product is a step of a chain."""
+    (low, left), (_, right) = lower, higher
     if not fma and _is_leaf(right):
         return (*left, *(Grow(node.leaves, True) for node in right if isinstance(node, Grow)))
-    if not fma and bias == "last" and _is_leaf(left):
+    if not fma and low != _BIAS and _is_leaf(left):
         return (*right, *(Grow(node.leaves, True) for node in left if isinstance(node, Grow)))
     return (*left, *right, Add())
 
@@ -75,12 +94,9 @@ def _is_leaf(program: Program) -> bool:
     return len(program) == 1 and isinstance(node, Grow) and sum(map(len, node.leaves)) == 1
 
 
-def _first_pair_sorted(program: Program) -> Program:
+def _pair_sorted(node: Node, started: bool) -> Node:
     """Without fma the first two terms of a chain from +0 are interchangeable."""
-    result = []
-    for node in joined(program):
-        if isinstance(node, Grow) and not node.on_top:
-            leaves = [k for run in node.leaves for k in run]
-            node = Grow(tuple(range(k, k + 1) for k in [*sorted(leaves[:2]), *leaves[2:]]))
-        result.append(node)
-    return tuple(result)
+    if started or not isinstance(node, Grow) or node.on_top:
+        return node
+    leaves = [k for run in node.leaves for k in run]
+    return Grow(ranges_of([*sorted(leaves[:2]), *leaves[2:]]))

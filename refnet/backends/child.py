@@ -1,14 +1,16 @@
 """Run one ResNet in one Keras backend and write what it computed: `python child.py job.json`.
 
-This file stands alone: it needs Python 3.11, NumPy and the backend, not refnet. Copied to another machine with a job,
-its weights and its images, it writes there the folder that refnet compares. Two models are built afresh: the plain one
-gives `logits.npy` (what a user's `predict` gives), one that returns every layer gives the folder `trace`. They are
-apart because looking at inner layers changes what a backend fuses, and because openvino's predict keeps the weights of
-its first call.
+This file stands alone: it needs Python 3.11, NumPy and the backend, not refnet. `refnet drift --write-job FOLDER` puts
+it beside a job, its weights and its images; on any machine it then writes the folder that `refnet drift --trace` takes.
+Two models are built afresh: the plain one gives `logits.npy` (what a user's `predict` gives), one that returns every
+layer gives the folder `trace`. They are apart because looking at inner layers changes what a backend fuses, and because
+openvino's predict keeps the weights of its first call.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import hashlib
 import importlib
@@ -24,7 +26,9 @@ from typing import Any
 
 import numpy as np
 
-STAGE = "refnet-stage: "  # the parent reads these lines of stdout; anything else there is the framework's own talk
+# The parent reads these lines of stdout; anything else there is the framework's own talk.
+STAGE = "refnet-stage: "
+MISSING = "refnet-missing: "  # why this variant cannot run here; nothing is written
 PACKAGES = ("numpy", "keras", "tf_keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "torch", "openvino")
 
 Job = Mapping[str, Any]
@@ -40,10 +44,13 @@ def main(job: Job) -> None:
         os.environ["KERAS_HOME"] = temporary  # the user's keras.json must not decide anything
         stage("import")
         keras = configure(job)
+        if "gpu" in job["needs"] and not has_gpu(backend_of(keras)):
+            print(f"\n{MISSING}no GPU that {backend_of(keras)} can use here", flush=True)
+            return
         stage("plain")
         model = build(keras, job)
-        write_batches(model, images, job["batch_size"], [whole / "logits.npy"])
-        report = describe(keras, job, model)
+        (logits,) = write_outputs(model, images, job, [whole / "logits.npy"])
+        report = {**describe(keras, job, model), "logits": logits}
         del model
         stage("layers")
         write_trace(keras, job, images, whole / "trace", report)
@@ -58,11 +65,9 @@ def stage(name: str) -> None:
 def configure(job: Job) -> Any:
     """Import the framework, with every setting made that must come before the first model."""
     keras = importlib.import_module(job["framework"])
-    backend = backend_of(keras)
-    if backend in CONFIGURE:
-        CONFIGURE[backend](job)
+    CONFIGURE[backend_of(keras)](threads=job["threads"], **job["settings"])
     keras.backend.set_floatx("float32")
-    keras.backend.set_image_data_format("channels_last")
+    keras.backend.set_image_data_format(job["data_format"])
     keras.mixed_precision.set_global_policy(job["dtype_policy"])
     keras.utils.set_random_seed(job["seed"])
     start_from_zeros(keras)
@@ -75,32 +80,65 @@ def start_from_zeros(keras: Any) -> None:
     keras.initializers.GlorotUniform.__call__ = lambda self, shape, dtype=None, **_: zeros(shape, dtype)
 
 
-def configure_tensorflow(job: Job) -> None:
-    if job["threads"] is not None:
-        threading = importlib.import_module("tensorflow").config.threading
-        threading.set_intra_op_parallelism_threads(job["threads"])
-        threading.set_inter_op_parallelism_threads(job["threads"])
+# Each takes the threads (None: its own choice) and the settings that a variant may make; the parent reads their names.
 
 
-def configure_torch(job: Job) -> None:
-    if job["threads"] is not None:
-        importlib.import_module("torch").set_num_threads(job["threads"])
+def configure_tensorflow(threads: int | None, inference_precision: str | None = None) -> None:
+    config = importlib.import_module("tensorflow").config
+    if threads is not None:
+        config.threading.set_intra_op_parallelism_threads(threads)
+        config.threading.set_inter_op_parallelism_threads(threads)
+    if inference_precision is not None:
+        config.experimental.enable_tensor_float_32_execution(inference_precision == "tf32")
 
 
-def configure_openvino(job: Job) -> None:
+def configure_jax(threads: int | None, inference_precision: str | None = None) -> None:
+    """Threads come by PJRT_NPROC alone."""
+    if inference_precision is not None:
+        importlib.import_module("jax").config.update("jax_default_matmul_precision", inference_precision)
+
+
+def configure_torch(threads: int | None, onednn: bool | None = None, inference_precision: str | None = None) -> None:
+    torch = importlib.import_module("torch")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if onednn is not None:
+        torch.backends.mkldnn.enabled = onednn
+    if inference_precision is not None:
+        tf32 = inference_precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+
+def configure_openvino(threads: int | None, inference_precision: str | None = None) -> None:
     """Keras gives no way to openvino's own options, so its compile_model gets them here, where any are asked for."""
     openvino: Any = importlib.import_module("openvino")
-    asked = {"INFERENCE_PRECISION_HINT": job["inference_precision"], "INFERENCE_NUM_THREADS": job["threads"]}
+    asked = {"INFERENCE_PRECISION_HINT": inference_precision, "INFERENCE_NUM_THREADS": threads}
     config = {key: value for key, value in asked.items() if value is not None}
     if config:
         openvino.compile_model = functools.partial(openvino.compile_model, config=config)
 
 
-CONFIGURE: Mapping[str, Callable[[Job], None]] = {
+def configure_numpy(threads: int | None) -> None:
+    """Its convolutions are jax's, and its matrix products OpenBLAS's: both read the environment."""
+
+
+CONFIGURE: Mapping[str, Callable[..., None]] = {
     "tensorflow": configure_tensorflow,
+    "jax": configure_jax,
     "torch": configure_torch,
     "openvino": configure_openvino,
+    "numpy": configure_numpy,
 }
+
+GPUS: Mapping[str, Callable[[Any], object]] = {
+    "tensorflow": lambda tensorflow: tensorflow.config.list_physical_devices("GPU"),
+    "jax": lambda jax: jax.devices()[0].platform == "gpu",
+    "torch": lambda torch: torch.cuda.is_available(),
+}
+
+
+def has_gpu(backend: str) -> bool:
+    return backend in GPUS and bool(GPUS[backend](importlib.import_module(backend)))
 
 
 def backend_of(keras: Any) -> str:
@@ -110,7 +148,9 @@ def backend_of(keras: Any) -> str:
 def build(keras: Any, job: Job, *, every_layer: bool = False) -> Any:
     """A fresh model with the weights loaded; it returns the last layer, or all layers but the input in job's order."""
     first, *others = job["nodes"]
-    entry = keras.layers.Input(shape=tuple(first["shape"]), name=first["name"])
+    height, width, channels = first["shape"]
+    shape = (channels, height, width) if channels_first(job) else (height, width, channels)
+    entry = keras.layers.Input(shape=shape, name=first["name"])
     model = from_nodes(keras, job, entry) if job["application"] is None else from_application(keras, job, entry)
     model.load_weights(job["weights"])
     if every_layer:
@@ -120,13 +160,17 @@ def build(keras: Any, job: Job, *, every_layer: bool = False) -> Any:
     return model
 
 
+def channels_first(job: Job) -> bool:
+    return bool(job["data_format"] == "channels_first")
+
+
 def from_application(keras: Any, job: Job, entry: Any) -> Any:
     last = job["nodes"][-1]
     include_top = last["operation"] == "dense"
     return getattr(keras.applications, job["application"])(
         weights=None,
         input_tensor=entry,
-        input_shape=tuple(job["nodes"][0]["shape"]),
+        input_shape=tuple(entry.shape[1:]),
         include_top=include_top,
         classes=last["shape"][-1] if include_top else 1000,
         classifier_activation=None,
@@ -138,54 +182,83 @@ def from_nodes(keras: Any, job: Job, entry: Any) -> Any:
     tensors = {job["nodes"][0]["name"]: entry}
     for node in job["nodes"][1:]:
         inputs = [tensors[name] for name in node["inputs"]]
-        tensors[node["name"]] = LAYERS[node["operation"]](keras.layers, node, inputs)
+        tensors[node["name"]] = LAYERS[node["operation"]](keras, node, inputs)
     return keras.Model(entry, tensors[job["nodes"][-1]["name"]])
 
 
-def conv2d(layers: Any, node: Job, inputs: list[Any]) -> Any:
+def conv2d(keras: Any, node: Job, inputs: list[Any]) -> Any:
     height, width, _, filters = node["weights"]["kernel"]
     padding, (x,) = node["settings"]["padding"], inputs
     if any(map(any, padding)):
-        x = layers.ZeroPadding2D(padding, name=f"{node['name']}_pad")(x)
+        x = keras.layers.ZeroPadding2D(padding, name=f"{node['name']}_pad")(x)
     strides = node["settings"]["strides"]
     bias = "bias" in node["weights"]
-    return layers.Conv2D(filters, (height, width), strides=strides, use_bias=bias, name=node["name"])(x)
+    return keras.layers.Conv2D(filters, (height, width), strides=strides, use_bias=bias, name=node["name"])(x)
 
 
-def max_pool(layers: Any, node: Job, inputs: list[Any]) -> Any:
+def pad(keras: Any, node: Job, inputs: list[Any]) -> Any:
+    return keras.layers.ZeroPadding2D(node["settings"]["padding"], name=node["name"])(*inputs)
+
+
+def batch_norm(keras: Any, node: Job, inputs: list[Any]) -> Any:
+    axis = 1 if keras.backend.image_data_format() == "channels_first" else -1
+    epsilon = node["settings"]["epsilon"]
+    return keras.layers.BatchNormalization(axis=axis, epsilon=epsilon, name=node["name"])(*inputs)
+
+
+def max_pool(keras: Any, node: Job, inputs: list[Any]) -> Any:
     settings = node["settings"]
-    return layers.MaxPooling2D(settings["size"], strides=settings["strides"], name=node["name"])(*inputs)
+    return keras.layers.MaxPooling2D(settings["size"], strides=settings["strides"], name=node["name"])(*inputs)
 
 
 LAYERS: Mapping[str, Callable[[Any, Job, list[Any]], Any]] = {
-    "pad": lambda layers, node, inputs: layers.ZeroPadding2D(node["settings"]["padding"], name=node["name"])(*inputs),
+    "pad": pad,
     "conv2d": conv2d,
-    "batch_norm": lambda layers, node, inputs: layers.BatchNormalization(
-        epsilon=node["settings"]["epsilon"], name=node["name"]
-    )(*inputs),
-    "relu": lambda layers, node, inputs: layers.Activation("relu", name=node["name"])(*inputs),
+    "batch_norm": batch_norm,
+    "relu": lambda keras, node, inputs: keras.layers.Activation("relu", name=node["name"])(*inputs),
     "max_pool": max_pool,
-    "add": lambda layers, node, inputs: layers.Add(name=node["name"])(inputs),
-    "mean_pool": lambda layers, node, inputs: layers.GlobalAveragePooling2D(name=node["name"])(*inputs),
-    "dense": lambda layers, node, inputs: layers.Dense(node["shape"][-1], name=node["name"])(*inputs),
+    "add": lambda keras, node, inputs: keras.layers.Add(name=node["name"])(inputs),
+    "mean_pool": lambda keras, node, inputs: keras.layers.GlobalAveragePooling2D(name=node["name"])(*inputs),
+    "dense": lambda keras, node, inputs: keras.layers.Dense(node["shape"][-1], name=node["name"])(*inputs),
 }
 
 
-def write_batches(model: Any, images: np.ndarray, size: int, files: list[Path]) -> list[np.ndarray]:
-    """Run the pictures `size` at a time; each output grows in its own memory-mapped file. Returns the mapped arrays."""
+def write_outputs(model: Any, images: np.ndarray, job: Job, files: list[Path]) -> list[dict[str, Any]]:
+    """Each picture in a batch of copies of itself; the first answer of each output grows in a memory-mapped file.
+
+    Channels come last, and bfloat16, which no .npy file can name, is widened to float32. Returns what the index says of
+    each file: `computed` is the backend's own type, `places_differ` whether the answers to the copies do.
+    """
     arrays: list[np.ndarray] = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        outputs = model.predict(batch, batch_size=size, verbose=0)
-        outputs = [np.asarray(output) for output in (outputs if isinstance(outputs, list | tuple) else [outputs])]
+    computed: list[str] = []
+    differing: set[int] = set()
+    for place, image in enumerate(images):
+        batch = np.repeat(image[None], job["batch_size"], axis=0)
+        if channels_first(job):  # a mere view would keep its strides, by which torch chooses its kernels
+            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+        answer = model.predict(batch, batch_size=len(batch), verbose=0)
+        outputs = [np.asarray(output) for output in (answer if isinstance(answer, list | tuple) else [answer])]
+        firsts = [channels_last(output[0], job) for output in outputs]
         if not arrays:
+            computed = [first.dtype.name for first in firsts]
+            types = [np.float32 if name == "bfloat16" else np.dtype(name) for name in computed]
+            shapes = [(len(images), *first.shape) for first in firsts]
             arrays = [
-                np.lib.format.open_memmap(file, "w+", output.dtype, (len(images), *output.shape[1:]))
-                for file, output in zip(files, outputs, strict=True)
+                np.lib.format.open_memmap(file, "w+", dtype, shape)
+                for file, dtype, shape in zip(files, types, shapes, strict=True)
             ]
-        for array, output in zip(arrays, outputs, strict=True):
-            array[start : start + size] = output
-    return arrays
+        for array, first in zip(arrays, firsts, strict=True):
+            array[place] = first
+        differing |= {k for k, output in enumerate(outputs) if any(x.tobytes() != output[0].tobytes() for x in output)}
+    return [
+        {**described(array), "computed": name, "places_differ": k in differing}
+        for k, (array, name) in enumerate(zip(arrays, computed, strict=True))
+    ]
+
+
+def channels_last(output: np.ndarray, job: Job) -> np.ndarray:
+    """The output of one picture."""
+    return output.transpose(1, 2, 0) if channels_first(job) and output.ndim == 3 else output
 
 
 def write_trace(keras: Any, job: Job, images: np.ndarray, folder: Path, report: dict[str, Any]) -> None:
@@ -193,14 +266,11 @@ def write_trace(keras: Any, job: Job, images: np.ndarray, folder: Path, report: 
     model = build(keras, job, every_layer=True)
     names = [node["name"] for node in job["nodes"]]
     files = [folder / f"{place:03d}_{name}.npy" for place, name in enumerate(names)]
-    outputs = write_batches(model, images, job["batch_size"], files[1:])
-    entry = images.astype(outputs[0].dtype)  # the input layer is the picture, in the type that the backend computes in
-    np.save(files[0], entry)
-    layers = [
-        {"name": name, "file": file.name, **described(array)}
-        for name, file, array in zip(names, files, [entry, *outputs], strict=True)
-    ]
-    backend = {**report, "layered": describe_model(keras, model)}
+    np.save(files[0], images)  # the input layer, which Keras leaves as it is
+    about = [described(images), *write_outputs(model, images, job, files[1:])]
+    layers = [{"name": name, "file": file.name, **entry} for name, file, entry in zip(names, files, about, strict=True)]
+    differing = [layer["name"] for layer in layers if layer.pop("places_differ", False)]
+    backend = {**report, "layered": {**describe_model(keras, model), "differing_places": differing}}
     provenance = {**job["provenance"], "variant": job["variant"], "backend": backend}
     index = {"schema": 1, "layers": layers, "provenance": provenance}
     (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
@@ -218,7 +288,6 @@ def describe(keras: Any, job: Job, model: Any) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": {name: version for name in PACKAGES if (version := version_of(name))},
         "environment": {name: os.environ.get(name) for name in job["environment"]},
-        "data_format": keras.backend.image_data_format(),
         "batch_size": job["batch_size"],
         "seed": job["seed"],
         **describe_model(keras, model),
@@ -229,9 +298,13 @@ def describe_model(keras: Any, model: Any) -> dict[str, Any]:
     """As the model itself says: backend, policy, devices, threads where they are told, hashes of its weights."""
     backend = backend_of(keras)
     policies = {layer.dtype_policy.name for layer in model.layers if layer.weights}
+    data_formats = {layer.data_format for layer in model.layers if hasattr(layer, "data_format")}
     return {
         "backend": backend,
         "dtype_policy": ", ".join(sorted(policies)),
+        "data_format": ", ".join(sorted(data_formats)),
+        "jit_compile": model.jit_compile,
+        "run_eagerly": model.run_eagerly,
         **BACKENDS[backend](model),
         "weights": hashes(model),
     }
@@ -251,7 +324,10 @@ def describe_tensorflow(model: Any) -> dict[str, Any]:
     except (ImportError, AttributeError):
         onednn = None
     devices = [device.device_type for device in tf.config.list_physical_devices()]
-    return {"devices": devices, "threads": tf.config.threading.get_intra_op_parallelism_threads(), "onednn": onednn}
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    tf32 = "GPU" in devices and tf.config.experimental.tensor_float_32_execution_enabled()
+    precision = {"inference_precision": "tf32" if tf32 else "f32"} if "GPU" in devices else {}
+    return {"devices": devices, "threads": threads, "onednn": onednn, **precision}
 
 
 def describe_jax(model: Any) -> dict[str, Any]:
@@ -262,11 +338,13 @@ def describe_jax(model: Any) -> dict[str, Any]:
 
 def describe_torch(model: Any) -> dict[str, Any]:
     torch = importlib.import_module("torch")
+    cuda = torch.cuda.is_available()
+    tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     return {
-        "devices": ["cuda" if torch.cuda.is_available() else "cpu"],
+        "devices": ["cuda" if cuda else "cpu"],
         "threads": torch.get_num_threads(),
-        "onednn": torch.backends.mkldnn.is_available(),
-        "inference_precision": torch.get_float32_matmul_precision(),
+        "onednn": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+        "inference_precision": ("tf32" if tf32 else "f32") if cuda else torch.get_float32_matmul_precision(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
     }
 
@@ -279,12 +357,27 @@ def describe_openvino(model: Any) -> dict[str, Any]:
     return {"devices": compiled.get_property("EXECUTION_DEVICES"), "threads": threads, "inference_precision": precision}
 
 
+def describe_numpy(model: Any) -> dict[str, Any]:
+    return {**describe_jax(model), "blas_kernels": blas_kernels()}  # its convolutions are jax's
+
+
+def blas_kernels() -> str | None:
+    """The processor whose kernels NumPy's OpenBLAS has chosen, such as Haswell; None for another BLAS."""
+    with contextlib.suppress(OSError, AttributeError):
+        for folder in ("../numpy.libs", ".dylibs"):
+            for file in (Path(np.__file__).parent / folder).glob("*openblas*"):
+                name = ctypes.CDLL(str(file)).scipy_openblas_get_corename64_
+                name.restype = ctypes.c_char_p
+                return str(name().decode("ascii"))
+    return None
+
+
 BACKENDS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "tensorflow": describe_tensorflow,
     "jax": describe_jax,
     "torch": describe_torch,
     "openvino": describe_openvino,
-    "numpy": describe_jax,  # its convolutions are jax's
+    "numpy": describe_numpy,
 }
 
 
@@ -307,12 +400,17 @@ def sha256_of_array(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def start(path: str) -> None:
-    """Libraries read their environment when they are loaded, so where it differs from the job's, begin again in it."""
+def start(path: str, work: Callable[[Job], None] | None = None) -> None:
+    """Do `work` (default: main) on the job, in its environment.
+
+    Libraries read their environment when they are loaded, so where it differs from the job's, begin again in it.
+    Files that the job names lie beside it, unless their paths are absolute.
+    """
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     if any(os.environ.get(name) != value for name, value in job["environment"].items()):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **job["environment"]})
-    main(job)
+    places = {key: str(Path(path).parent / job[key]) for key in ("weights", "images", "output")}
+    (work or main)({**job, **places})
 
 
 if __name__ == "__main__":

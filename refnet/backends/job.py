@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..graph import Graph, Node
-from .variants import Variant
+from .variant import Variant
 
-SCHEMA = 1
+SCHEMA = 2
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC")
 """Where libraries look for a thread count when they start (the last is jax's); the child sets the others' itself."""
 
@@ -28,16 +28,20 @@ def make_job(
     """The job of running `variant`, ready for JSON.
 
     weights: the exchange file (legacy Keras .h5).  images: a .npy of shape (n, height, width, 3).  output: the folder
-    that will appear, with `logits.npy` and the folder `trace`.  threads: None leaves the frameworks' own choice.
+    that will appear, with `logits.npy` and the folder `trace`. All three may be relative to the place of the job.
+    threads: None leaves the frameworks' own choice; a variant that has a number of its own keeps it.
     """
+    threads = variant.threads or threads
     return {
         "schema": SCHEMA,
         "variant": variant.name,
         "framework": variant.framework,
         "environment": {**variant.environment, **_threads(threads)},
         "dtype_policy": variant.dtype_policy,
+        "data_format": variant.data_format,
         "compile": dict(variant.compile),
-        "inference_precision": variant.inference_precision,
+        "settings": dict(variant.settings),
+        "needs": list(variant.needs),
         "batch_size": variant.batch_size,
         "threads": threads,
         "seed": seed,

@@ -13,20 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import check_writable
 from ..errors import InputError, VariantError
 from ..provenance import provenance, sha256_of_array
-from ..trace import INDEX, Trace, publish
+from ..trace import Trace, publish
 from ..weights import Weights, exchange_file
-from .child import STAGE
+from .checks import TIMEOUT, check_run
+from .child import MISSING, STAGE
 from .job import make_job
+from .kept import fingerprint, mark, seconds_of
 from .process import watch
-from .result import nonfinite, read_result, reason_of_status
-from .variants import Variant, select
+from .result import read_result, reason_of_status, remarks
+from .variant import Variant
+from .variants import select
 
 STATUSES = ("ok", "missing", "failed", "timeout", "killed")
 CHILD = Path(__file__).with_name("child.py")
-TIMEOUT = 600.0  # seconds for one variant, start and both models included
 
 Progress = Callable[[str, str, float], None]
 """Called as progress(variant name, stage or final status, seconds since this variant began)."""
@@ -36,7 +37,7 @@ Progress = Callable[[str, str, float], None]
 class Run:
     """How one variant went.
 
-    status: one of STATUSES; reason: one line, for "ok" empty unless there are NaN or infinities.  trace: all layers,
+    status: one of STATUSES; reason: one line, for "ok" what `remarks` found worth saying.  trace: all layers,
     `predictions` being logits.
     logits: those of the plain model, which returns its last layer only.  Both are None unless the status is "ok";
     they are memory-mapped from the folder of the run.  provenance: ready for JSON.  seconds: of the whole child.
@@ -70,6 +71,7 @@ class _Task:
     threads: int | None
     seed: int
     timeout: float
+    resume: bool
     child: Path
     progress: Progress
 
@@ -83,6 +85,7 @@ def run(
     threads: int | None = None,
     seed: int = 0,
     timeout: float = TIMEOUT,
+    resume: bool = False,
     progress: Progress | None = None,
     cache: Path | None = None,
     child: Path = CHILD,
@@ -91,8 +94,9 @@ def run(
 
     Under `folder` a variant that succeeds gets a folder of its name (`logits.npy` and the Trace folder `trace`), and
     each one that was started gets `NAME.log`, its stderr. `threads=None` leaves each framework's own choice; `seed` is
-    what the frameworks' generators start from; `timeout` is in seconds, for one variant; `cache` is where the exchange
-    file of the weights is kept; `child` is the script that does the work. Raises InputError for what check_run
+    what the frameworks' generators start from; `timeout` is in seconds, for one variant; `resume` takes results that an
+    earlier run left in `folder` where all that they come from is the same (kept.fingerprint); `cache` is where the
+    exchange file of the weights is kept; `child` is the script that does the work. Raises InputError for what check_run
     refuses; whatever else goes wrong with a variant is the reason of its Run.
     """
     chosen = select(variants)
@@ -104,13 +108,14 @@ def run(
             np.save(images_file, images, allow_pickle=False)
             task = _Task(
                 weights=weights,
-                exchange=exchange_file(weights, cache, otherwise=Path(work)),
+                exchange=exchange_file(weights, cache, otherwise=Path(work)).absolute(),
                 images=images,
-                images_file=images_file,
+                images_file=images_file.absolute(),
                 folder=folder,
                 threads=threads,
                 seed=seed,
                 timeout=timeout,
+                resume=resume,
                 child=child,
                 progress=progress or (lambda variant, stage, seconds: None),
             )
@@ -119,78 +124,45 @@ def run(
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
 
 
-def check_run(
-    variants: Sequence[Variant],
-    images: np.ndarray,
-    folder: Path | None,
-    *,
-    threads: int | None = None,
-    timeout: float = TIMEOUT,
-) -> None:
-    """Raise InputError now for what `run` would refuse, and make its folder, if one is named."""
-    _check_images(images)
-    if not timeout > 0:
-        raise InputError(f"timeout {timeout}", expected="seconds above 0")
-    if threads is not None and threads < 1:
-        raise InputError(f"{threads} threads", expected="at least 1, or None for each framework's own choice")
-    if folder is not None:
-        check_folder(folder, variants)
-
-
-def check_folder(folder: Path, variants: Sequence[Variant]) -> None:
-    """Make the folder of the results; raises InputError if it cannot be, or holds something else in their place."""
-    _check_places(folder, variants)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}", do="name another") from error
-    check_writable(folder / ".work")
-
-
-def _check_images(images: np.ndarray) -> None:
-    if images.ndim != 4 or images.shape[-1] != 3 or not len(images) or images.dtype != np.float32:
-        raise InputError(f"images are {images.dtype} {images.shape}", expected="float32 (n, height, width, 3)")
-    if not np.isfinite(images).all():
-        raise InputError("images hold NaN or infinity", expected="finite values")
-
-
-def _check_places(folder: Path, variants: Sequence[Variant]) -> None:
-    """Results replace older results and nothing else: `torch` may be a user's own folder."""
-    for place in (folder / variant.name for variant in variants):
-        if place.exists() and not (place / "trace" / INDEX).is_file():
-            raise InputError(f"{place} exists and is not a result of refnet", do="choose another folder")
-
-
 def _run_one(variant: Variant, task: _Task) -> Run:
     begin = time.monotonic()
     facts = _facts(variant, task)
-    last_stage = "start"
+    last_stage, missing = "start", variant.missing
 
     def on_line(line: str) -> None:
-        nonlocal last_stage
+        nonlocal last_stage, missing
+        if line.startswith(MISSING):
+            missing = line.removeprefix(MISSING).strip()
         if line.startswith(STAGE):
             last_stage = line.removeprefix(STAGE).strip()
             task.progress(variant.name, last_stage, time.monotonic() - begin)
 
     def ended(status: str, reason: str = "", **results: Any) -> Run:
-        seconds = time.monotonic() - begin
-        task.progress(variant.name, status, seconds)
-        return Run(variant.name, status, **{"reason": reason, "provenance": facts, **results}, seconds=seconds)
+        told = {"reason": reason, "provenance": facts, "seconds": time.monotonic() - begin, **results}
+        task.progress(variant.name, status, told["seconds"])
+        return Run(variant.name, status, **told)
 
-    if variant.missing_modules:
-        absent = ", ".join(variant.missing_modules)
-        return ended("missing", f'{absent} is not installed; pip install "refnet[{variant.extra}]"')
+    if missing:
+        return ended("missing", missing)
     task.progress(variant.name, last_stage, 0.0)
     log = task.folder / f"{variant.name}.log"
+    job = _job(variant, task, facts)
     try:
+        if (kept := _kept(variant, task, job, facts)) is not None:
+            return ended("ok", **kept)
         with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".{variant.name}-") as work:
-            command = _prepare(variant, task, Path(work), facts)
-            status = watch(command, log, timeout=task.timeout, on_line=on_line)
+            status = watch(_command(job, task, Path(work)), log, timeout=task.timeout, on_line=on_line)
             if status is None:
                 return ended("timeout", f"no result within {task.timeout:g} s; the last stage was {last_stage}")
             if status != 0:
                 return ended("killed" if status < 0 else "failed", reason_of_status(status, log))
-            return ended("ok", **_accept(variant, task, Path(work) / "result", facts))
+            if missing:
+                return ended("missing", missing)
+            result = Path(work) / "result"
+            read = _read(variant, task, result)
+            mark(result, fingerprint(job, facts, task.child), time.monotonic() - begin)
+            publish(result, task.folder / variant.name)  # what is mapped stays mapped under the new name
+            return ended("ok", **read)
     except VariantError as error:
         return ended("failed", str(error))
     except OSError as error:
@@ -201,34 +173,54 @@ def _facts(variant: Variant, task: _Task) -> dict[str, Any]:
     """The provenance that every row has, also one that could not run."""
     return provenance(
         variant=variant.name,
+        description=variant.description,
         weights={"sha256": task.weights.hash, "source": task.weights.source},
         images={"sha256": sha256_of_array(task.images), "shape": list(task.images.shape)},
-        threads=task.threads,
+        threads=variant.threads or task.threads,
         seed=task.seed,
     )
 
 
-def _prepare(variant: Variant, task: _Task, work: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Write the job; the command that does it. -P: the script's folder must not shadow what the framework imports."""
-    job = make_job(
+def _job(variant: Variant, task: _Task, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return make_job(
         variant,
         task.weights.graph(task.images.shape[1:3]),
         weights=task.exchange,
         images=task.images_file,
-        output=work / "result",
+        output=Path("result"),
         threads=task.threads,
         seed=task.seed,
         provenance=facts,
     )
+
+
+def _command(job: Mapping[str, Any], task: _Task, work: Path) -> list[str]:
+    """Write the job; the command that does it. -P: the script's folder must not shadow what the framework imports."""
     path = work / "job.json"
     path.write_text(json.dumps(job, indent=1), encoding="utf-8")
     return [sys.executable, "-P", str(task.child), str(path)]
 
 
-def _accept(variant: Variant, task: _Task, result: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the child's result and give it its place under the folder."""
+def _read(variant: Variant, task: _Task, result: Path) -> dict[str, Any]:
+    """What a Run says of a result, once it is checked. Raises VariantError."""
     graph = task.weights.graph(task.images.shape[1:3])
-    trace, logits = read_result(result, graph, task.weights, len(task.images), variant, task.threads)
-    publish(result, task.folder / variant.name)  # what is mapped stays mapped under the new name
-    provenance = {**facts, "backend": trace.provenance["backend"]}
-    return {"reason": nonfinite(trace, logits), "trace": trace, "logits": logits, "provenance": provenance}
+    threads = variant.threads or task.threads
+    trace, logits = read_result(result, graph, task.weights, len(task.images), variant, threads)
+    return {
+        "reason": remarks(trace, logits),
+        "trace": trace,
+        "logits": logits,
+        "provenance": dict(trace.provenance),
+    }
+
+
+def _kept(variant: Variant, task: _Task, job: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of an earlier run, where one is to be taken and is there, whole, and made from the same."""
+    if not task.resume:
+        return None
+    place = task.folder / variant.name
+    try:
+        seconds = seconds_of(place, fingerprint(job, facts, task.child))
+        return {**_read(variant, task, place), "seconds": seconds}
+    except VariantError:
+        return None

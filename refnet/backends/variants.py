@@ -1,98 +1,92 @@
-"""The variants: every way in which refnet runs a backend, as a table of data."""
+"""The table of variants: read from variants.toml and from files of the user's own, and chosen from by name."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
+import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields, replace
+from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
+from .variant import Variant, check_name, shown
 
-FRAMEWORKS = ("keras", "tf_keras")  # what the child imports to build the model: Keras 3, or Keras 2
-PRECISIONS = (None, "f32", "bf16", "f16")
+LIKE = "like"  # the key that names the variant whose fields are taken over
+FIELDS = tuple(item.name for item in fields(Variant))
+
+GROUPS = {
+    "default": lambda variant: variant.default,
+    "all": lambda variant: True,
+    "none": lambda variant: False,  # traces from elsewhere alone
+}
+"""Words that stand for several variants of a table -> whether one belongs to them."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to run a backend.
+def parse(text: str, origin: str, known: Mapping[str, Variant] = MappingProxyType({})) -> dict[str, Variant]:
+    """`known` and the variants that a TOML text adds to it: one table for each, named after it, of Variant's fields.
 
-    name: what the user types.  framework: the Keras that builds the model, one of FRAMEWORKS.
-    modules: what must be importable; a variant without them is reported as missing.
-    extra: `pip install "refnet[extra]"` brings them.
-    environment: variables that the child process gets; all others it inherits.
-    dtype_policy: Keras's.  compile: arguments of `model.compile` ({}: not called, as most users' predict).
-    inference_precision: hint for openvino; None leaves its own choice.
-    batch_size: pictures given to the backend at once. It changes bits in most backends, so by default every picture
-    goes alone and its row cannot depend on its neighbours.
+    `like = "NAME"` takes over the fields of a variant of `known` or above; tables are added to, not replaced. Raises
+    InputError, naming `origin` (a file) and the entry, for what is no TOML, a name that is taken, and unknown keys,
+    variants or values.
     """
-
-    name: str
-    modules: tuple[str, ...]
-    extra: str
-    framework: str = "keras"
-    environment: Mapping[str, str] = field(default_factory=dict)
-    dtype_policy: str = "float32"
-    compile: Mapping[str, Any] = field(default_factory=dict)
-    inference_precision: str | None = None
-    batch_size: int = 1
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", self.name):
-            raise InputError(f"variant name {self.name!r}", expected="small letters, digits, dots and hyphens")
-        if self.framework not in FRAMEWORKS:
-            raise InputError(f"framework {self.framework!r} of {self.name}", expected=f"one of {', '.join(FRAMEWORKS)}")
-        if self.inference_precision not in PRECISIONS:
-            raise InputError(
-                f"inference precision {self.inference_precision!r} of {self.name}", expected=f"one of {PRECISIONS}"
-            )
-        if self.batch_size < 1:
-            raise InputError(f"batch size {self.batch_size} of {self.name}", expected="at least 1")
-        wrong = [key for key, value in self.environment.items() if not isinstance(value, str)]
-        if wrong:
-            raise InputError(f"environment of {self.name}: {', '.join(wrong)}", expected="text as values")
-        object.__setattr__(self, "environment", MappingProxyType(dict(self.environment)))
-        object.__setattr__(self, "compile", MappingProxyType(dict(self.compile)))
-
-    @property
-    def backend(self) -> str | None:
-        """What Keras must call its backend; None where the variant leaves that to the user's environment."""
-        return "tensorflow" if self.framework == "tf_keras" else self.environment.get("KERAS_BACKEND")
-
-    @property
-    def missing_modules(self) -> tuple[str, ...]:
-        """The modules that are not importable here; looks for them without importing any."""
-        return tuple(module for module in self.modules if importlib.util.find_spec(module) is None)
+    try:
+        entries = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # of tomllib, or of Python: too many digits, brackets too deep
+        raise InputError(f"{origin} is no TOML: {error}") from error
+    table = dict(known)
+    for name, entry in entries.items():
+        try:
+            check_name(name)
+            if name in table or name in GROUPS:
+                raise InputError(f"the name {name} is taken", expected="another")
+            table[name] = _variant(name, entry, table)
+        except InputError as error:
+            raise InputError(f"{origin}: {error.found}", expected=error.expected, do=error.do) from error
+    return table
 
 
-def _keras(name: str, backend: str, *modules: str, **more: Any) -> Variant:
-    """Keras 3 on one of its backends; `modules` are what the backend needs beside Keras."""
-    return Variant(name, ("keras", *modules), extra=name, environment={"KERAS_BACKEND": backend, **_QUIET}, **more)
+def read_variants(file: str | Path) -> dict[str, Variant]:
+    """The packaged table and what the user's file adds to it. Raises InputError as `parse` does."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+    return parse(text, str(file), VARIANTS)
 
 
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's greeting would hide the reason of a failure
+def _variant(name: str, entry: Any, table: Mapping[str, Variant]) -> Variant:
+    if not isinstance(entry, dict):
+        raise InputError(f"{name} = {shown(entry)}", expected=f"a table [{name}]")
+    if unknown := [key for key in entry if key not in (LIKE, *FIELDS) or key == "name"]:
+        raise InputError(f"{name} has the key {shown(unknown[0])}", expected=f"of {', '.join((LIKE, *FIELDS[1:]))}")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    like = given.pop(LIKE, None)
+    if like is None:
+        if absent := [key for key in ("modules", "extra") if key not in given]:
+            raise InputError(f"{name} has no {' and no '.join(absent)}", expected=f"them, or {LIKE}")
+        return Variant(name, **given)
+    if not isinstance(like, str) or like not in table:
+        raise InputError(f"{name} is like {shown(like)}", expected=f"one of {', '.join(table)}")
+    base = table[like]
+    added = {
+        key: {**getattr(base, key), **value}
+        for key, value in given.items()
+        if isinstance(value, dict) and isinstance(getattr(base, key), Mapping)
+    }
+    own: dict[str, Any] = {"name": name, "description": "", "default": False}
+    return replace(base, **{**own, **given, **added})
+
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {
-        variant.name: variant
-        for variant in (
-            _keras("tensorflow", "tensorflow", "tensorflow"),
-            Variant("tf-keras", ("tf_keras", "tensorflow"), "tf-keras", framework="tf_keras", environment=_QUIET),
-            _keras("jax", "jax", "jax"),
-            _keras("torch", "torch", "torch"),
-            _keras("openvino", "openvino", "openvino", "scipy"),
-            _keras("openvino-f32", "openvino", "openvino", "scipy", inference_precision="f32"),
-            _keras("numpy", "numpy", "jax", "scipy"),  # Keras's numpy backend hands its convolutions to jax.lax
-        )
-    }
+    parse(files(__package__).joinpath("variants.toml").read_text(encoding="utf-8"), "variants.toml")
 )
 """Name -> variant, in the order in which reports show them."""
 
 
-def select(variants: Sequence[str | Variant]) -> tuple[Variant, ...]:
-    """The variants of these names (or values), in this order; `all` stands for the whole table.
+def select(variants: Sequence[str | Variant], table: Mapping[str, Variant] = VARIANTS) -> tuple[Variant, ...]:
+    """The variants of these names (or values), in this order; a word of GROUPS stands for its part of the table.
 
     Raises InputError for an unknown name and for a name that comes twice.
     """
@@ -100,12 +94,12 @@ def select(variants: Sequence[str | Variant]) -> tuple[Variant, ...]:
     for item in variants:
         if isinstance(item, Variant):
             chosen.append(item)
-        elif item == "all":
-            chosen.extend(VARIANTS.values())
-        elif item in VARIANTS:
-            chosen.append(VARIANTS[item])
+        elif item in GROUPS:
+            chosen.extend(filter(GROUPS[item], table.values()))
+        elif item in table:
+            chosen.append(table[item])
         else:
-            raise InputError(f"variant {item!r}", expected=f"some of {', '.join(VARIANTS)}, or all")
+            raise InputError(f"variant {item!r}", expected=f"some of {', '.join(table)}, or {', '.join(GROUPS)}")
     names = [variant.name for variant in chosen]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -68,7 +68,7 @@ def openvino_worker(job: Job) -> Call:
         path = str(Path(folder) / "model.xml")
         model.export(path, format="openvino", verbose=False)
         network = openvino.Core().read_model(path)
-    config = {"INFERENCE_PRECISION_HINT": job["inference_precision"], "PERFORMANCE_HINT": "LATENCY"}
+    config = {"INFERENCE_PRECISION_HINT": job["settings"]["inference_precision"], "PERFORMANCE_HINT": "LATENCY"}
     if job["threads"] is not None:
         config["INFERENCE_NUM_THREADS"] = job["threads"]
     requests: dict[int, Any] = {}

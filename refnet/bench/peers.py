@@ -30,9 +30,8 @@ PEERS = {
     peer.name: peer
     for peer in (
         *(
-            Peer(name, "keras", name)
-            for name, variant in VARIANTS.items()
-            if variant.dtype_policy == "float32" and name != "openvino"  # which may compute in bfloat16 on its own
+            Peer(name, "keras", name)  # openvino as it comes may compute in bfloat16
+            for name in ("tensorflow", "tf-keras", "jax", "torch", "openvino-f32", "numpy")
         ),
         Peer("openvino-compiled", "compiled", "openvino-f32"),
     )

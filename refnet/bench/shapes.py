@@ -65,7 +65,7 @@ def layers_alike(graph: Graph) -> dict[Convolution, int]:
 
 def convolution_timer(convolution: Convolution, threads: int) -> Timer:
     """refnet's convolution in BASE, batch 1: im2col counts, packing the kernel does not, as in a network's calls."""
-    engine = KernelEngine(parse(BASE), "convolution", threads)
+    engine = KernelEngine(parse(BASE), "convolution", threads=threads)
     kernel = np.random.default_rng(0).standard_normal(convolution.kernel, np.float32)
 
     def seconds(seed: int) -> float:

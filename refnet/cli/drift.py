@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
-from .exits import NOT_RUN, OK
-from .options import ALL, Images, Quiet, WeightsSource, names_in
-from .screen import Stages, output
+from .exits import FAILED, NOT_RUN, OK
+from .options import Images, Quiet, WeightsSource, names_in
+from .screen import Stages, complain, output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from ..backends import Variant
     from ..drift import Drift
+    from ..weights import Weights
 
 
 def drift(
@@ -21,14 +28,28 @@ def drift(
     weights: WeightsSource = "synthetic",
     variants: Annotated[
         str,
-        typer.Option(metavar="A,B", help="Names, or all. Under all a backend that is not installed is no error."),
-    ] = ALL,
+        typer.Option(metavar="A,B", help="Names, default (at most 12), all, or none. Named ones must be able to run."),
+    ] = "default",
+    variants_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="More variants, as TOML; docs/drift.md describes it.")
+    ] = None,
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A trace from another machine or program, as one more row; repeatable."),
+    ] = None,
+    write_job: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Run nothing: write a folder that runs these variants elsewhere."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take the backends that an interrupted run has done in --folder.")
+    ] = False,
     truth: Annotated[
         str, typer.Option(metavar="NAME", help="What the drift is measured from: certified, or the quick float64.")
     ] = "certified",
-    json: Annotated[Path, typer.Option(metavar="FILE", help="The report; NAME.md and NAME.png go beside it.")] = Path(
-        "drift.json"
-    ),
+    json: Annotated[
+        Path, typer.Option(metavar="FILE", help="The report; NAME.md, NAME.png and NAME.html go beside it.")
+    ] = Path("drift.json"),
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="The table of layers as CSV.")] = None,
     parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="The table of layers as Parquet.")] = None,
     folder: Annotated[
@@ -43,60 +64,157 @@ def drift(
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for each backend.")] = 600,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(metavar="VERDICT", help="Exit with 1 if a backend is reduced, undecided, mismatch, or worse."),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An older drift.json: exit with 1 if anything is worse now.")
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Run every backend and measure the drift of each layer and of the logits from the truth.
 
-    Prints a table and writes drift.json, drift.md and drift.png. Exits with 3 if a variant that was named could not
-    run, if one that is installed failed, or if none ran; the report is complete all the same.
+    Prints a table and writes drift.json, drift.md, drift.png and drift.html. Exits with 3 if a variant that was named
+    could not run, if one that is installed failed, or if none ran; the report is complete all the same.
     """
-    from ..backends import check_folder, select
-    from ..drift import measure_drift
-    from ..drift.storage import check_output
     from ..images import bundled_image, load_images
-    from ..report import check_report, tables, write_report
+    from ..report import write_report
+    from ..verdict import measure_drift
     from ..weights import load_weights
 
+    demand = _demand(fail_on, baseline)
     names = names_in(variants)
-    chosen = select(names)
-    if not chosen:
-        raise InputError("no variants", expected="names such as torch,jax, or all")
-    check_report(json)
-    for path, suffix in ((csv, ".csv"), (parquet, ".parquet")):
-        if path is not None:
-            check_output(path, [suffix])
-    if folder is not None:
-        check_folder(folder, chosen)
-    x = load_images(image or [bundled_image()])
+    chosen = _chosen(names, variants_file, may_be_none=bool(trace) and write_job is None)
+    pictures = image or [bundled_image()]
+    if write_job is not None:
+        return _write_job(chosen, weights, pictures, write_job, threads, quiet=quiet)
+    _check_places(json, csv, parquet, folder, chosen, resume=resume)
+    x = load_images(pictures)
     with Stages(quiet=quiet) as stages:
         stages("weights", "start", 0)
+        w = load_weights(weights)
+        demand.check(w, x)
         measured = measure_drift(
             x,
-            load_weights(weights),
+            w,
             names,
             truth=truth,
             threads=threads,
             timeout=timeout,
             folder=folder,
+            variants_file=variants_file,
+            traces=trace or (),
+            resume=resume,
             progress=stages,
         )
+        stages("report", "start", 0)
         written = write_report(measured, json)
     for path in (csv, parquet):
         if path is not None:
             measured.save(path)
             written.append(path)
     if not quiet:
-        console = output()
-        console.print(tables(measured))
-        console.print(f"\nwritten: {', '.join(map(str, written))}", style="dim", soft_wrap=True)
-    return exit_code(measured, names)
+        show_report(measured, written)
+    return exit_code(measured, names) if demand.holds(measured) else FAILED
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """What a drift must not be. kind: no backend has this verdict or a worse one.  before: none is worse than there."""
+
+    kind: str | None
+    before: Drift | None
+    baseline: Path | None
+
+    def check(self, w: Weights, pictures: np.ndarray) -> None:
+        """Raises InputError if the baseline is of other weights or other pictures."""
+        from ..provenance import sha256_of_array
+        from ..testing.baseline import check_baseline
+
+        if self.before is not None:
+            check_baseline(self.before, w.hash, [sha256_of_array(picture[None]) for picture in pictures])
+
+    def holds(self, measured: Drift) -> bool:
+        """Whether it holds; a line on standard error says what does not, and what cannot be said."""
+        from ..testing.baseline import absent, failing, worse_than
+
+        failures = failing(measured, self.kind) if self.kind is not None else []
+        if self.before is not None:
+            failures += [f"worse than {self.baseline}: {line}" for line in worse_than(self.before, measured)]
+            for line in absent(self.before, measured):
+                complain(f"note: {line}")
+        for line in failures:
+            complain(line)
+        return not failures
+
+
+def _demand(fail_on: str | None, baseline: Path | None) -> _Demand:
+    """Reads the baseline before the work: the report may take its place."""
+    from ..drift import Drift
+    from ..testing.baseline import check_kind
+
+    if fail_on is not None:
+        check_kind(fail_on)
+    return _Demand(fail_on, None if baseline is None else Drift.load(baseline), baseline)
+
+
+def _chosen(names: list[str], file: Path | None, *, may_be_none: bool) -> Sequence[Variant]:
+    from ..backends import VARIANTS, read_variants, select
+
+    chosen = select(names, VARIANTS if file is None else read_variants(file))
+    if not chosen and not may_be_none:
+        raise InputError("no variants", expected="names such as torch,jax, or default, or all")
+    return chosen
+
+
+def _write_job(
+    chosen: Sequence[Variant], weights: str, pictures: list[Path], folder: Path, threads: int | None, *, quiet: bool
+) -> int:
+    """The folder that runs these variants elsewhere, and how."""
+    from ..backends import write_job
+    from ..images import load_images
+    from ..weights import load_weights
+
+    commands = write_job(chosen, load_weights(weights), load_images(pictures), folder, threads=threads)
+    if not quiet:
+        output().print(f"copy {folder} to the other machine and run there:", *commands, sep="\n  ", soft_wrap=True)
+    return OK
+
+
+def _check_places(
+    json: Path, csv: Path | None, parquet: Path | None, folder: Path | None, chosen: Sequence[Variant], *, resume: bool
+) -> None:
+    """Raises InputError now if something could not be written after the work."""
+    from ..backends import check_folder
+    from ..drift.storage import check_output
+    from ..report import check_report
+
+    if resume and folder is None:
+        raise InputError("--resume without --folder", do="name the folder of the run that was interrupted")
+    check_report(json)
+    for path, suffix in ((csv, ".csv"), (parquet, ".parquet")):
+        if path is not None:
+            check_output(path, [suffix])
+    if folder is not None:
+        check_folder(folder, chosen)
+
+
+def show_report(measured: Drift, written: list[Path]) -> None:
+    """Print the tables, and where everything is."""
+    from ..report import tables
+
+    console = output()
+    console.print(tables(measured))
+    console.print(f"\nwritten: {', '.join(map(str, written))}", style="dim", soft_wrap=True)
 
 
 def exit_code(measured: Drift, names: list[str]) -> int:
-    """NOT_RUN if what the user asked for did not run; where `all` was asked, a missing backend is none of that."""
+    """NOT_RUN if what was asked for did not run; where a group was asked, a missing backend is none of that."""
+    from ..backends import GROUPS
     from ..drift import OWN
 
     backends = [row for row in measured.variants if row.variant != OWN]
-    harmless = {"ok", "missing"} if ALL in names else {"ok"}
+    harmless = {"ok", "missing"} if set(names) & set(GROUPS) else {"ok"}
     ran = any(row.ran for row in backends)
     return OK if ran and all(row.status in harmless for row in backends) else NOT_RUN

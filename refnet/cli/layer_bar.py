@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 from math import prod
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeRemainingColumn
 
 from ..graph import Graph, Node
+from .screen import Bar, description
 
 OUTPUT_WORK = 256  # of one output beside its terms, and of one weight, in multiplications: measured at mp50 and mp95
 WEIGHT_WORK = 32
-MEMORY = 600.0  # seconds of the past that the estimate looks at: single layers take minutes in a thousand digits
 
 
-class LayerBar:
-    """Progress on standard error: the layer's name, its place, and the estimated time left.
+class LayerBar(Bar):
+    """The layer's name, its place, and the estimated time left.
 
     Called before a layer is computed. A layer counts by its work, so that the bar moves evenly. Where the network is
-    computed again, in another precision, the bar begins anew. It is drawn on a terminal only, never with `quiet`.
+    computed again, in another precision, the bar begins anew.
     """
 
     def __init__(self, graph: Graph, *, quiet: bool, console: Console | None = None) -> None:
-        console = console or Console(stderr=True, highlight=False)
         self._places = {name: place for place, name in enumerate(graph.names)}
         work = [work_of(node) for node in graph.nodes]
         self._before = [sum(work[:place]) for place in range(len(work))]
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        unseen = quiet or not console.is_terminal
-        self._progress = Progress(
-            *columns, console=console, transient=True, disable=unseen, speed_estimate_period=MEMORY
+        super().__init__(
+            BarColumn(), description(), TimeRemainingColumn(), quiet=quiet, console=console, total=sum(work)
         )
-        self._task = self._progress.add_task("", total=sum(work))
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def __call__(self, layer: str, precision: str) -> None:
         place = self._places[layer]

@@ -13,10 +13,18 @@ from .. import __version__
 from ..errors import RefnetError
 from .bench import bench
 from .certify import certify
+from .claims import claims
+from .diagnose import diagnose
+from .doctor import doctor
 from .drift import drift
+from .evidence import evidence
 from .exits import BAD_INPUT, INTERRUPTED, OK
 from .predict import predict
-from .screen import one_line
+from .replay import replay
+from .report import report
+from .reveal import reveal
+from .screen import complain
+from .termination import interrupted_when_told_to_end
 from .weights import weights
 
 app = typer.Typer(
@@ -32,6 +40,13 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(certify)
 app.command()(drift)
+app.command()(claims)
+app.command()(doctor)
+app.command()(evidence)
+app.command()(report)
+app.command()(diagnose)
+app.command()(reveal)
+app.command()(replay)
 app.command()(bench)
 app.add_typer(weights, name="weights")
 
@@ -53,15 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Without arguments it is `--help`. Nothing foreseen ends in a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        with warnings.catch_warnings():
+        with interrupted_when_told_to_end(), warnings.catch_warnings():
             warnings.showwarning = _warn
             return app(given, prog_name="refnet", standalone_mode=False) or OK
     except typer.TyperException as error:
-        _complain(f"{error.format_message().rstrip('.')}; see refnet --help")
+        complain(f"{error.format_message().rstrip('.')}; see refnet --help")
     except RefnetError as error:
-        _complain(str(error))
+        complain(str(error))
     except OSError as error:
-        _complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        complain(f"{error.filename or 'a file'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return BAD_INPUT
@@ -76,8 +91,4 @@ def _warn(
     line: str | None = None,
 ) -> None:
     """In place of warnings.showwarning: what a user can act on, without the place in the source."""
-    _complain(f"warning: {message}")
-
-
-def _complain(text: str) -> None:
-    print(f"refnet: {one_line(text)}", file=sys.stderr)
+    complain(f"warning: {message}")

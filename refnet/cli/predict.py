@@ -34,11 +34,15 @@ def predict(
     ] = None,
     bias: Annotated[str, typer.Option(metavar="PLACE", help="When a bias is added: last or first.")] = "last",
     batch_norm: Annotated[
-        str, typer.Option(metavar="FORM", help="centred, shifted, shifted-fma or folded.")
+        str, typer.Option(metavar="FORM", help="centred, [sum-]shifted, [sum-]shifted-fma or folded.")
     ] = "centred",
     shift: Annotated[
         str, typer.Option(metavar="FORM", help="The constant of shifted forms: rounded or fused.")
     ] = "rounded",
+    mean: Annotated[
+        str, typer.Option(metavar="FORM", help="How the mean pool uses its count: divide or multiply.")
+    ] = "divide",
+    relu: Annotated[str, typer.Option(metavar="FORM", help="positive, or signed-zero, which keeps -0.")] = "positive",
     size: PictureSize = 224,
     threads: Threads = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes to print.")] = 5,
@@ -66,7 +70,7 @@ def predict(
     if not w.include_top:
         raise InputError(f"{weights} has no top, so there are no classes", do="give weights with their top")
     how: dict[str, Any] = {"precision": precision, "accumulate": accumulate, "order": order, "fma": fma}
-    how |= {"bias": bias, "batch_norm": batch_norm, "shift": shift}
+    how |= {"bias": bias, "batch_norm": batch_norm, "shift": shift, "mean": mean, "relu": relu}
     with LayerBar(w.graph(x.shape[1:3]), quiet=quiet) as bar:
         result = forward(x, w, threads=threads, **how, progress=lambda node: bar(node.name, precision))
     if json is not None:

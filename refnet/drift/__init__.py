@@ -1,20 +1,26 @@
 """Drift: a backend's trace held against the truth, layer by layer, each measure defined once."""
 
-from .drift import Drift, VariantDrift
+from .drift import Drift
+from .evidence import EVIDENCE, TOLERANCES
 from .logits import LOGIT_MEASURES, measure_logits
 from .measures import MEASURES, measure
-from .measuring import OWN, measure_drift
 from .truth import DEFAULT_TRUTH, TRUTHS
+from .variant import OWN, VariantDrift
+from .verdict import KINDS, Verdict, worst
 
 __all__ = [
     "DEFAULT_TRUTH",
+    "EVIDENCE",
+    "KINDS",
     "LOGIT_MEASURES",
     "MEASURES",
     "OWN",
+    "TOLERANCES",
     "TRUTHS",
     "Drift",
     "VariantDrift",
+    "Verdict",
     "measure",
-    "measure_drift",
     "measure_logits",
+    "worst",
 ]

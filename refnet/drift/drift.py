@@ -3,67 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from ..backends import STATUSES
 from ..errors import InputError
-from .logits import LOGIT_MEASURES
-from .measures import MEASURES
+from .histogram import read_histogram
+from .logits import read_best_logits
 from .storage import check_output, number, read_json, write_csv, write_json, write_parquet
+from .variant import LAYER_COLUMNS, LOGIT_COLUMNS, VariantDrift
+from .verdict import NO_VERDICT, VERDICT_COLUMNS, Verdict
 
 SCHEMA = 1
 SUFFIXES = (".json", ".csv", ".parquet")
-LAYERED = ("layered_values", "layered_zero_signs", "layered_max_abs")
-"""What looking changes: logits of the plain model against those of the model that returns every layer. Numbers whose
-bits differ, zeros whose sign differs, largest |difference| of finite ones (NaN if there are none)."""
-
-LAYER_COLUMNS = tuple(MEASURES)
-LOGIT_COLUMNS = (*LOGIT_MEASURES, *MEASURES, *LAYERED)
-
-
-@dataclass(frozen=True)
-class VariantDrift:
-    """One variant: `logits` (LOGIT_COLUMNS -> number) and `layers` (layer -> LAYER_COLUMNS -> number).
-
-    status: one of STATUSES; all but "ok" leave both empty and say why in `reason`, where "ok" says how many numbers
-    are NaN or infinite.  seconds: of the child process, or of refnet's own pass.
-    A number is NaN where its measure has no meaning.
-    """
-
-    variant: str
-    status: str
-    reason: str
-    seconds: float | None = None
-    logits: Mapping[str, float] = field(default_factory=dict)
-    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise InputError(f"{self.variant} has the status {self.status!r}", expected=f"one of {', '.join(STATUSES)}")
-        _check_columns(f"the logits of {self.variant}", self.logits, LOGIT_COLUMNS if self.ran else ())
-        for layer, numbers in self.layers.items():
-            _check_columns(f"layer {layer} of {self.variant}", numbers, LAYER_COLUMNS)
-        if bool(self.layers) != self.ran:
-            raise InputError(f"{self.variant} with the status {self.status} has {len(self.layers)} layers")
-        object.__setattr__(self, "logits", MappingProxyType(dict(self.logits)))
-        object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
-        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
-
-    @property
-    def ran(self) -> bool:
-        return self.status == "ok"
-
-    @property
-    def worst_layer(self) -> str:
-        """The layer with the largest relative L2 error; "" if the variant did not run."""
-        known = {name: row["rel_l2"] for name, row in self.layers.items() if row["rel_l2"] == row["rel_l2"]}
-        return max(known, key=known.__getitem__, default="")
+HEAD = ("variant", "status", *VERDICT_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -103,19 +59,29 @@ class Drift:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each variant and layer; a variant that did not run is one row without a layer."""
+        """One row for each variant and layer; a variant that did not run is one row without a layer.
+
+        `reason` and the other VERDICT_COLUMNS are those of the layer where it was judged, else of the variant.
+        """
         rows = [
-            _head(row) | {"layer": layer} | dict(numbers)
+            _head(row, row.verdicts.get(layer) or row.verdict) | {"layer": layer} | dict(numbers)
             for row in self.variants
-            for layer, numbers in (row.layers.items() if row.ran else [(None, {})])
+            for layer, numbers in (row.layers.items() if row.ran else [("", {})])
         ]
-        return pd.DataFrame(rows, columns=["variant", "status", "reason", "layer", *LAYER_COLUMNS])
+        table = pd.DataFrame(rows, columns=[*HEAD, "layer", *LAYER_COLUMNS])
+        return table.assign(layer=table["layer"].replace("", None))
 
     @property
     def logits(self) -> pd.DataFrame:
-        """One row for each variant: measures of the plain model's logits, and what looking at every layer changes."""
-        rows = [_head(row) | {"seconds": row.seconds} | dict(row.logits) for row in self.variants]
-        return pd.DataFrame(rows, columns=["variant", "status", "reason", "seconds", *LOGIT_COLUMNS])
+        """One row for each variant: measures of the plain model's logits, and what looking at every layer changes.
+
+        VERDICT_COLUMNS are those of the whole variant.
+        """
+        rows = [
+            _head(row, row.verdict) | {"first_layer": row.first_layer, "seconds": row.seconds} | dict(row.logits)
+            for row in self.variants
+        ]
+        return pd.DataFrame(rows, columns=[*HEAD, "first_layer", "seconds", *LOGIT_COLUMNS])
 
     def save(self, path: str | Path) -> None:
         """Write .json (everything; docs/drift.md), .csv or .parquet (the table, its provenance), whole or not at all.
@@ -153,35 +119,58 @@ class Drift:
 
 
 def _document(row: VariantDrift) -> dict[str, Any]:
-    """`verdict` and `first_layer` are null in this version, which measures and does not judge."""
-    undecided: dict[str, Any] = {"verdict": None}
     return {
         "variant": row.variant,
         "status": row.status,
-        **undecided,
+        **_verdict_document(row.verdict),
         "reason": row.reason,
-        "first_layer": None,
+        "first_layer": row.first_layer,
         "seconds": row.seconds,
         "provenance": row.provenance,
-        "logits": row.logits,
-        "layers": [{"layer": layer, **undecided, **numbers} for layer, numbers in row.layers.items()],
+        "logits": {**_verdict_document(row.logits_verdict), **row.logits, "top5": row.best_logits} if row.ran else {},
+        "layers": [
+            {"layer": layer, **_verdict_document(row.verdicts.get(layer)), **numbers, **_histogram_document(row, layer)}
+            for layer, numbers in row.layers.items()
+        ],
     }
+
+
+def _verdict_document(verdict: Verdict | None) -> Mapping[str, Any]:
+    return verdict.document() if verdict else NO_VERDICT
+
+
+def _histogram_document(row: VariantDrift, layer: str) -> Mapping[str, Any]:
+    return {"ulp_histogram": row.ulp_histograms[layer]} if layer in row.ulp_histograms else {}
 
 
 def _from_document(row: Mapping[str, Any]) -> VariantDrift:
     logits = {name: number(row["logits"].get(name)) for name in LOGIT_COLUMNS} if row["logits"] else {}
     layers = {layer["layer"]: {name: number(layer.get(name)) for name in LAYER_COLUMNS} for layer in row["layers"]}
-    seconds = row.get("seconds")
+    verdicts = {layer["layer"]: verdict for layer in row["layers"] if (verdict := Verdict.from_document(layer))}
+    histograms = {
+        layer["layer"]: read_histogram(layer["ulp_histogram"]) for layer in row["layers"] if "ulp_histogram" in layer
+    }
     return VariantDrift(
-        row["variant"], row["status"], row["reason"], seconds, logits, layers, row.get("provenance", {})
+        row["variant"],
+        row["status"],
+        row["reason"],
+        row.get("seconds"),
+        logits,
+        layers,
+        row.get("provenance", {}),
+        Verdict.from_document(row),
+        row.get("first_layer"),
+        Verdict.from_document(row["logits"]),
+        verdicts,
+        histograms,
+        read_best_logits(row["logits"].get("top5", ())),
     )
 
 
-def _head(row: VariantDrift) -> dict[str, Any]:
-    return {"variant": row.variant, "status": row.status, "reason": row.reason}
-
-
-def _check_columns(what: str, found: Mapping[str, float], wanted: tuple[str, ...]) -> None:
-    wrong = sorted(set(found).symmetric_difference(wanted))
-    if wrong:
-        raise InputError(f"{what} lack or should not have {', '.join(wrong)}", expected="the measures of refnet.drift")
+def _head(row: VariantDrift, verdict: Verdict | None) -> dict[str, Any]:
+    return {
+        "variant": row.variant,
+        "status": row.status,
+        "reason": row.reason,
+        **(verdict.document() if verdict else {}),
+    }

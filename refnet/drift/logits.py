@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .measures import Definition, measure
+from .storage import number
 
 Array = NDArray[np.floating]
 
@@ -23,6 +25,25 @@ class LogitMeasure(Definition):
 def top_classes(logits: Array, k: int) -> NDArray[np.intp]:
     """(pictures, k): the classes with the largest logits, largest first; of equal logits the lower class first."""
     return np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+
+
+Ranked = tuple[tuple[int, float], ...]
+"""Class and logit, largest logit first."""
+
+
+def best_logits(logits: Array, k: int = 5) -> tuple[Ranked, ...]:
+    """For each picture the k largest logits with their classes; of equal logits the lower class first, NaN last."""
+    classes = top_classes(logits, k)
+    values = np.take_along_axis(logits, classes, axis=-1)
+    return tuple(
+        tuple((int(number), float(value)) for number, value in zip(*picture, strict=True))
+        for picture in zip(classes, values, strict=True)
+    )
+
+
+def read_best_logits(document: Iterable[Iterable[tuple[Any, Any]]]) -> tuple[Ranked, ...]:
+    """What JSON made of `best_logits`. Raises TypeError or ValueError for anything else."""
+    return tuple(tuple((int(number_of), number(value)) for number_of, value in picture) for picture in document)
 
 
 def top_agreement(values: Array, truth: Array, k: int) -> float:

@@ -106,5 +106,9 @@ def measure(values: Array, truth: Array, *, scale: Array | None = None) -> dict[
 
     Raises InputError when the shapes differ or y's type is no known format.
     """
-    comparison = Comparison(np.asarray(values), np.asarray(truth), scale)
+    return measure_comparison(Comparison(np.asarray(values), np.asarray(truth), scale))
+
+
+def measure_comparison(comparison: Comparison) -> dict[str, float]:
+    """Every measure of MEASURES by name."""
     return {name: measure.value(comparison) for name, measure in MEASURES.items()}

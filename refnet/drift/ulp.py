@@ -15,16 +15,20 @@ Array = NDArray[np.floating]
 EXPONENT_BITS = 0x7FF << 52  # of float64
 
 
+def spacing(x: Array, format_: Format) -> NDArray[np.float64]:
+    """One ulp of each number of the format: 2^(max(floor(log2 |x|), emin) - p + 1), for x in float64 and finite."""
+    power = (np.asarray(x, np.float64).view(np.int64) & EXPONENT_BITS).view(np.float64)  # 2^floor(log2 |x|); 0 of a
+    return np.maximum(power, 2.0**format_.emin) * 2.0 ** (1 - format_.precision)  # subnormal number of float64
+
+
 def ulp_errors(error: Array, truth: Array, format_: Format) -> NDArray[np.float64]:
-    """|y - t| / 2^(max(floor(log2 |t|), emin) - p + 1), element by element; p and emin are those of y's `format_`.
+    """|y - t| in ulp of the truth, element by element; p and emin are those of y's `format_`.
 
     error: |y - t| in float64.  truth t: float64, finite and not zero.  The division is by a power of two and so is
     exact; what lies beyond float64 is infinity.
     """
-    power = (truth.view(np.int64) & EXPONENT_BITS).view(np.float64)  # 2^floor(log2 |t|); 0 where t is subnormal
-    spacing = np.maximum(power, 2.0**format_.emin) * 2.0 ** (1 - format_.precision)
     with np.errstate(over="ignore"):
-        return np.asarray(error / spacing, np.float64)
+        return np.asarray(error / spacing(truth, format_), np.float64)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 from .. import ops
 from ..arithmetic import Arithmetic, exported, stored
 from ..arithmetic.formats import Array
-from ..graph import Node
 from ..ops import Padding, Pair
+from .constants import NO_CONSTANTS, Constants
 from .fusion import Step
 
 
@@ -33,7 +33,7 @@ class Engine(Protocol):
 class FusingEngine:
     """The base of engines that can compute several layers in one step.
 
-    whole_runs: whether that pays for every run of layers, or is there for folded batch normalisation only.
+    whole_runs: whether that pays for every run of layers, or is there for joined batch normalisation only.
     """
 
     whole_runs: ClassVar[bool] = False
@@ -46,9 +46,14 @@ class FusingEngine:
 
 @dataclass(frozen=True)
 class SpecEngine(FusingEngine):
-    """`ops`, the NumPy definition, with its arithmetic bound: every format and order, nothing fast."""
+    """`ops`, the NumPy definition, with its arithmetic bound: every format and order, nothing fast.
+
+    layer: the one it computes.  constants: those that are given for the network's batch normalisations.
+    """
 
     arithmetic: Arithmetic
+    layer: str = ""
+    constants: Constants = NO_CONSTANTS
 
     def storage(self, x: Array) -> Array:
         """Round to storage what enters the network or comes from a layer of another format."""
@@ -64,10 +69,11 @@ class SpecEngine(FusingEngine):
 
     def batch_norm(self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float) -> Array:
         vectors = (stored(vector, self.arithmetic.parameters) for vector in (gamma, beta, mean, variance))
-        return ops.batch_norm(x, *vectors, epsilon=epsilon, arithmetic=self.arithmetic)
+        given = self.constants.of(self.layer)
+        return ops.batch_norm(x, *vectors, epsilon=epsilon, arithmetic=self.arithmetic, **given)
 
     def relu(self, x: Array) -> Array:
-        return ops.relu(x)
+        return ops.relu(x, self.arithmetic.relu)
 
     def max_pool(self, x: Array, *, size: Pair, strides: Pair) -> Array:
         return ops.max_pool(x, size=size, strides=strides)
@@ -85,24 +91,25 @@ class SpecEngine(FusingEngine):
         return ops.softmax(x, arithmetic=self.arithmetic)
 
     def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
-        """A convolution with the batch normalisation that is folded into it."""
+        """A convolution with the batch normalisation that is joined with it."""
         settings: Mapping[str, Any] = step.main.settings
-        kernel, bias = self.folded(step, weights)
-        return self.conv2d(inputs[0], kernel, bias, strides=settings["strides"], padding=settings["padding"])
+        kernel, bias = self.storage(weights[f"{step.main.name}/kernel"]), None
+        vectors = self.norm_vectors(step, weights)
+        folds = self.arithmetic.norm.applied == "none"
+        if folds:
+            kernel, bias = ops.folded_kernel(kernel, *vectors, arithmetic=self.arithmetic)
+        y = self.conv2d(inputs[0], kernel, bias, strides=settings["strides"], padding=settings["padding"])
+        return y if folds else ops.normalised(y, vectors, arithmetic=self.arithmetic)
 
-    def folded(self, step: Step, weights: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The kernel and the bias of a convolution that does its batch normalisation too."""
-        kernel, *bias = (self.storage(weights[f"{step.main.name}/{key}"]) for key in step.main.weights)
-        norm = step.node("batch_norm")
+    def norm_vectors(self, step: Step, weights: Mapping[str, Any]) -> tuple[Any, ...]:
+        """ops.norm_vectors of the step's batch normalisation."""
+        norm, bias = step.node("batch_norm"), None
         assert norm is not None
-        vectors = self.norm_vectors(norm, weights)
-        return ops.folded_kernel(kernel, bias[0] if bias else None, *vectors, arithmetic=self.arithmetic)
-
-    def norm_vectors(self, norm: Node, weights: Mapping[str, Any]) -> tuple[Any, ...]:
-        """ops.norm_vectors of a layer."""
         own = (stored(weights[f"{norm.name}/{key}"], self.arithmetic.parameters) for key in norm.weights)
-        epsilon: Any = norm.settings["epsilon"]
-        return ops.norm_vectors(*own, epsilon=epsilon, arithmetic=self.arithmetic)
+        if self.arithmetic.norm.joined and "bias" in step.main.weights:
+            bias = self.storage(weights[f"{step.main.name}/bias"])
+        how: dict[str, Any] = {"epsilon": norm.settings["epsilon"], "bias": bias, **self.constants.of(norm.name)}
+        return ops.norm_vectors(*own, arithmetic=self.arithmetic, **how)
 
     def export(self, x: Array) -> Array:
         """The type in which users get this precision."""

@@ -31,9 +31,9 @@ class Step:
 
 
 @lru_cache(maxsize=64)
-def single_steps(graph: Graph, folded: frozenset[str]) -> tuple[Step, ...]:
-    """Each layer by itself; but batch normalisations that are folded are computed from their convolution's input."""
-    return tuple(_step([graph[node.inputs[0]], node] if node.name in folded else [node]) for node in graph.nodes)
+def single_steps(graph: Graph, joined: frozenset[str]) -> tuple[Step, ...]:
+    """Each layer by itself; but batch normalisations that are joined are computed from their convolution's input."""
+    return tuple(_step([graph[node.inputs[0]], node] if node.name in joined else [node]) for node in graph.nodes)
 
 
 @lru_cache(maxsize=64)

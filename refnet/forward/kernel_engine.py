@@ -18,15 +18,14 @@ from ..ops import Padding, Pair
 from .engine import SpecEngine
 from .fusion import Step
 
-Kept = MutableMapping[str, tuple[Arithmetic, Any]]
+Kept = MutableMapping[str, tuple[Arithmetic, str | None, Any]]
 
 
 @dataclass(frozen=True)
 class KernelEngine(SpecEngine):
-    """layer: the one it computes.  threads: how many it may use.  kept: what was last prepared, by what it is."""
+    """threads: how many it may use.  kept: what was last prepared, by what it is."""
 
     whole_runs: ClassVar[bool] = True
-    layer: str = ""
     threads: int = 1
     kept: Kept = field(default_factory=dict)
 
@@ -52,20 +51,32 @@ class KernelEngine(SpecEngine):
         settings: Mapping[str, Any] = step.main.settings
         pad, norm = step.node("pad"), step.node("batch_norm")
         paddings = [node.settings["padding"] for node in (step.main, pad) if node]
-        folds = norm is not None and self.arithmetic.batch_norm == "folded"
-        applied = None if folds else norm
+        applied = self.arithmetic.norm.applied if norm else "none"
+        vectors: tuple[Any, ...] = ()
+        if norm:
+            vectors = self._prepared(norm.name, lambda: self.norm_vectors(step, weights), self.constants.hash)
         epilogue = Epilogue(
-            norm=self.arithmetic.batch_norm if applied else "none",
-            vectors=self._prepared(applied.name, lambda: self.norm_vectors(applied, weights)) if applied else (),
+            norm=applied,
+            vectors=() if applied == "none" else vectors,
             shortcut=inputs[1] if step.node("add") else None,
-            relu=step.node("relu") is not None,
+            relu=self.arithmetic.relu if step.node("relu") else "none",
         )
-        how = {"strides": settings["strides"], "padding": _together(paddings), "epilogue": epilogue}
-        if folds:
-            packed, offset = self._prepared(f"{self.layer} folded", lambda: self._packed(*self.folded(step, weights)))
-            return self._run(inputs[0], packed, offset, **how)
+        packed = self._packed_for(step, weights, vectors)
+        padding = _together(paddings)
+        return self._run(inputs[0], *packed, strides=settings["strides"], padding=padding, epilogue=epilogue)
+
+    def _packed_for(self, step: Step, weights: Mapping[str, Array], vectors: tuple[Any, ...]) -> tuple[Any, Any]:
+        """The kernel and the bias that a step's convolution runs with; vectors: its batch normalisation's, if any."""
         kernel, *bias = (weights[f"{step.main.name}/{key}"] for key in step.main.weights)
-        return self._convolve(inputs[0], kernel, bias[0] if bias else None, **how)
+        joined = vectors and self.arithmetic.norm.joined
+        if joined and self.arithmetic.norm.applied == "none":
+            return self._prepared(
+                f"{self.layer} folded",
+                lambda: self._packed(*ops.folded_kernel(self.storage(kernel), *vectors, arithmetic=self.arithmetic)),
+                self.constants.hash,
+            )
+        packed, offset = self._prepared(self.layer, lambda: self._packed(kernel, bias[0] if bias else None))
+        return packed, None if joined else offset
 
     def _convolve(self, x: Array, kernel: Array, bias: Array | None, **how: Any) -> Any:
         return self._run(x, *self._prepared(self.layer, lambda: self._packed(kernel, bias)), **how)
@@ -76,12 +87,12 @@ class KernelEngine(SpecEngine):
     def _packed(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
         return prepare(self.storage(kernel), self.arithmetic), None if bias is None else self.storage(bias)
 
-    def _prepared(self, what: str, prepare: Callable[[], Any]) -> Any:
-        """What weights become in this arithmetic; only that of the last one is kept."""
+    def _prepared(self, what: str, prepare: Callable[[], Any], given: str | None = None) -> Any:
+        """What weights become in this arithmetic; only that of the last one is kept. given: the constants' hash."""
         kept = self.kept.get(what)  # read once: a pass in another arithmetic may replace it at any time
-        if kept is None or kept[0] != self.arithmetic:
-            kept = self.kept[what] = self.arithmetic, prepare()
-        return kept[1]
+        if kept is None or kept[:2] != (self.arithmetic, given):
+            kept = self.kept[what] = self.arithmetic, given, prepare()
+        return kept[2]
 
 
 def _together(paddings: list[Any]) -> Padding:

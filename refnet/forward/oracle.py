@@ -8,19 +8,21 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..arithmetic import Arithmetic, Order, digits_of
+from ..arithmetic import Arithmetic, Order
 from ..arithmetic.big_floats import BigFloats
 from ..arithmetic.environment import check_environment
-from ..arithmetic.orders import schedule_of
 from ..arithmetic.plan import plan
 from ..errors import InputError
-from ..graph import Graph, Node
+from ..graph import Node
 from ..kernels.threads import usable_threads
 from ..provenance import provenance, sha256_of_array
 from ..trace import Trace
 from ..weights import Weights
 from .big_engine import BigEngine
+from .checks import check_orders, checked_pictures, digits_asked_for, joined_norms
+from .constants import NO_CONSTANTS, checked_constants
 from .engine import Engine, SpecEngine
 from .kernel_engine import Kept, KernelEngine
 from .multiprecision import MultiprecisionEngine
@@ -46,6 +48,9 @@ def predict(
     bias: str | PerLayer = "last",
     batch_norm: str | PerLayer = "centred",
     shift: str | PerLayer = "rounded",
+    mean: str | PerLayer = "divide",
+    relu: str | PerLayer = "positive",
+    constants: Mapping[str, ArrayLike] | None = None,
     threads: int | None = None,
     classifier_activation: str | None = "softmax",
     engine: str = "kernels",
@@ -54,9 +59,11 @@ def predict(
     """What Keras's ResNet `predict` gives, computed in the arithmetic that is asked for.
 
     x: (n, height, width, 3), preprocessed pictures (load_image).  weights: load_weights' value.
-    precision, accumulate, order, fma, bias, batch_norm, shift: the fields of Arithmetic, which explains them; each may
-    be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match counts.
-    precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
+    precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu: the fields of Arithmetic, which explains
+    them; each may be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match
+    counts.  precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
+    constants: given for batch normalisations instead of computed, one number for each channel: `conv1_bn/inverse` for
+    1 / sqrt(variance + epsilon), `conv1_bn/scale` for s, `conv1_bn/shift` for t.
     threads: default, the cores that this process may use; the bits never depend on it.
     classifier_activation: "softmax", or None for logits.  engine: "kernels", or "spec" for the NumPy definition,
     which has the same bits and is slow.  progress: called before each step, with the node of its last layer (several
@@ -66,8 +73,8 @@ def predict(
     double-double; mpmath.mpf objects for mpN), or (n, height, width, channels) for weights without top. Raises
     InputError for bad input.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift)
-    run = _Run(x, weights, settings, threads, classifier_activation, engine)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu)
+    run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)
     y = run.export(run.graph.output, run.walk(None, progress))
     return y.to_mpf() if isinstance(y, BigFloats) else y
 
@@ -83,6 +90,9 @@ def activations(
     bias: str | PerLayer = "last",
     batch_norm: str | PerLayer = "centred",
     shift: str | PerLayer = "rounded",
+    mean: str | PerLayer = "divide",
+    relu: str | PerLayer = "positive",
+    constants: Mapping[str, ArrayLike] | None = None,
     threads: int | None = None,
     classifier_activation: str | None = None,
     engine: str = "kernels",
@@ -92,8 +102,8 @@ def activations(
 
     In mpN the layers are BigFloats, from which an index takes an mpmath.mpf.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift)
-    run = _Run(x, weights, settings, threads, classifier_activation, engine)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu)
+    run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)
     seen: dict[str, np.ndarray] = {}
 
     def probe(node: Node, activation: Any) -> None:
@@ -115,6 +125,7 @@ class _Run:
         x: np.ndarray,
         weights: Mapping[str, np.ndarray],
         settings: dict[str, Any],
+        constants: Mapping[str, ArrayLike] | None,
         threads: int | None,
         activation: str | None,
         engine: str,
@@ -124,26 +135,36 @@ class _Run:
             raise InputError(f"classifier_activation={activation!r}", expected="'softmax' or None")
         if engine not in ENGINES:
             raise InputError(f"engine={engine!r}", expected=f"one of {', '.join(ENGINES)}")
-        self.x = _checked_pictures(x)
+        self.x = checked_pictures(x)
         self.weights = weights if isinstance(weights, Weights) else Weights(weights)
         self.graph = self.weights.graph(self.x.shape[1:3])
         self.settings, self.engine = settings, engine
         self.softmax = activation == "softmax" and self.graph.output.operation == "dense"
         self.threads = usable_threads(threads)
-        self.folded: frozenset[str] = frozenset()
-        self.engines = self._engines()
+        self.joined: frozenset[str] = frozenset()
+        self.constants = NO_CONSTANTS
+        self.engines = self._engines(constants)
 
-    def _engines(self) -> Mapping[str, Engine]:
-        digits = _digits(self.settings)
+    def _engines(self, constants: Mapping[str, ArrayLike] | None) -> Mapping[str, Engine]:
+        digits = digits_asked_for(self.settings)
         if digits is not None:
+            if constants:
+                raise InputError(f"constants with precision='mp{digits}'", do="leave them out")
             return self._big_engines(MultiprecisionEngine.of_digits(digits))
         planned = plan(self.graph.names, self.settings)
-        _check_orders(self.graph, planned, self.softmax)
-        self.folded = _folded(self.graph, planned)
+        check_orders(self.graph, planned, self.softmax)
+        self.joined = joined_norms(self.graph, planned)
+        self.constants = checked_constants(constants, self.graph, planned)
         if self.engine == "kernels":
             kept = _kept.setdefault(self.weights, {})
-            return {name: _engine(planned[name], name, self.threads, kept) for name in self.graph.names}
-        return {name: SpecEngine(planned[name]) for name in self.graph.names}
+            return {name: self._engine(planned[name], name, kept) for name in self.graph.names}
+        return {name: SpecEngine(planned[name], name, self.constants) for name in self.graph.names}
+
+    def _engine(self, arithmetic: Arithmetic, layer: str, kept: Kept) -> Engine:
+        """Kernels where the order has one, else the definition: slow, with the same meaning."""
+        if arithmetic.summation.tiled:
+            return KernelEngine(arithmetic, layer, self.constants, self.threads, kept)
+        return SpecEngine(arithmetic, layer, self.constants)
 
     def _big_engines(self, definition: MultiprecisionEngine) -> Mapping[str, Engine]:
         if self.engine == "spec":
@@ -164,7 +185,7 @@ class _Run:
             self.weights,
             self.engines,
             self.x,
-            folded=self.folded,
+            joined=self.joined,
             probe=before_softmax if probe else None,
             progress=progress,
         )
@@ -183,75 +204,9 @@ class _Run:
         return provenance(
             engine=f"refnet {self.engine}",
             arithmetic=arithmetic,
+            constants=self.constants.hash,
             weights=self.weights.hash,
             picture=sha256_of_array(self.x),
             graph={"name": self.graph.name, "variant": self.graph.variant},
             threads=self.threads,
         )
-
-
-def _engine(arithmetic: Arithmetic, layer: str, threads: int, kept: Kept) -> Engine:
-    """Kernels where the order has one, else the definition: slow, with the same meaning."""
-    if arithmetic.summation.tiled:
-        return KernelEngine(arithmetic, layer, threads, kept)
-    return SpecEngine(arithmetic)
-
-
-def _checked_pictures(x: np.ndarray) -> np.ndarray:
-    x = np.array(x)  # a copy: a trace keeps the picture, and the caller may go on and change it
-    if x.ndim != 4 or x.shape[-1] != 3 or not len(x):
-        raise InputError(f"pictures of shape {x.shape}", expected="(n, height, width, 3)", do="see refnet.load_image")
-    if x.dtype not in (np.float16, np.float32, np.float64):
-        raise InputError(f"pictures of dtype {x.dtype}", expected="float32", do="see refnet.load_image")
-    return x
-
-
-def _digits(settings: Mapping[str, Any]) -> int | None:
-    """N where the precision is mpN for the whole network; the other fields must then have their defaults."""
-    precision = settings["precision"]
-    values = list(precision.values()) if isinstance(precision, Mapping) else [precision]
-    digits = [digits_of(str(value)) for value in values]
-    if all(number is None for number in digits):
-        return None
-    if isinstance(precision, Mapping):
-        raise InputError("mpN in a precision by layer", expected="precision='mpN' for the whole network")
-    own = {field.name: field.default for field in fields(Arithmetic) if field.name != "precision"}
-    changed = [f"{name}={settings[name]!r}" for name, value in own.items() if settings[name] != value]
-    if changed:
-        raise InputError(f"precision={precision!r} with {', '.join(changed)}", do="leave them out: mpN sums exactly")
-    return digits[0]
-
-
-def _check_orders(graph: Graph, planned: Mapping[str, Arithmetic], softmax: bool) -> None:
-    """Every sum of the network has as many terms as its order needs, or InputError names the layer."""
-    for node in graph.nodes:
-        for what, terms in _sums_of(graph, node, softmax):
-            try:
-                schedule_of(planned[node.name].summation, terms)
-            except InputError as error:
-                raise InputError(f"layer {node.name}{what}: {error.found}", expected=error.expected) from error
-
-
-def _folded(graph: Graph, planned: Mapping[str, Arithmetic]) -> frozenset[str]:
-    """The batch normalisations that are folded, or InputError where one and its convolution do not compute alike."""
-    names = []
-    for node in graph.nodes:
-        if node.operation == "batch_norm" and planned[node.name].batch_norm == "folded":
-            if planned[node.name] != planned[node.inputs[0]]:
-                raise InputError(
-                    f"layer {node.name} is folded into {node.inputs[0]}, which computes otherwise",
-                    expected="the same arithmetic for both",
-                    do=f"give both the same values, with a pattern such as {node.name.removesuffix('bn')}*",
-                )
-            names.append(node.name)
-    return frozenset(names)
-
-
-def _sums_of(graph: Graph, node: Node, softmax: bool) -> list[tuple[str, int]]:
-    if "kernel" in node.weights:
-        sums = [("", int(np.prod(node.weights["kernel"][:-1])))]
-        return [*sums, (" (its softmax)", node.shape[-1])] if softmax and node is graph.output else sums
-    if node.operation == "mean_pool":
-        height, width, _ = graph[node.inputs[0]].shape
-        return [("", height * width)]
-    return []

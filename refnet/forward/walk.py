@@ -11,7 +11,7 @@ from ..graph import Graph, Node
 from .engine import Engine, FusingEngine
 from .fusion import fused_steps, single_steps
 
-ELEMENTWISE = attrgetter("precision", "accumulate", "batch_norm", "shift")  # what layers without sums depend on
+ELEMENTWISE = attrgetter("precision", "accumulate", "batch_norm", "shift", "relu")  # what joined layers must share
 Probe = Callable[[Node, Any], None]
 
 
@@ -21,18 +21,19 @@ def walk(
     engines: Mapping[str, Engine],
     x: Any,
     *,
-    folded: frozenset[str] = frozenset(),
+    joined: frozenset[str] = frozenset(),
     probe: Probe | None = None,
     progress: Callable[[Node], None] | None = None,
 ) -> Any:
     """The output of the last layer.
 
-    engines: by layer name.  folded: batch normalisations that go into the convolution before them; that layer's own
-    activation stays the plain convolution.  probe: called with each layer's node and activation, in the graph's order;
-    the operations never know. Without one, engines that can compute a convolution and what follows it in one step.
+    engines: by layer name.  joined: batch normalisations that are computed from their convolution's input; that
+    layer's own activation stays the plain convolution.  probe: called with each layer's node and activation, in the
+    graph's order; the operations never know. Without one, engines that can compute a convolution and what follows it
+    in one step.
     """
     whole_runs = probe is None and all(isinstance(e, FusingEngine) and e.whole_runs for e in engines.values())
-    steps = fused_steps(graph, _apart(graph, engines)) if whole_runs else single_steps(graph, folded)
+    steps = fused_steps(graph, _apart(graph, engines)) if whole_runs else single_steps(graph, joined)
     readers = Counter(name for step in steps for name in step.inputs)
     live: dict[str, Any] = {}
     for step in steps:

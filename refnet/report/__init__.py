@@ -1,9 +1,20 @@
-"""Reports of a drift and of a certificate: on the terminal, as Markdown with a picture, and as data."""
+"""Reports of a drift and of a certificate: on the terminal, as pages, a picture, and as data."""
 
 from .certificate import certificate_tables, check_lines
-from .files import check_report, write_report
+from .files import check_report, write_pages, write_report
+from .html import html
 from .markdown import markdown
 from .plot import plot
 from .table import tables
 
-__all__ = ["certificate_tables", "check_lines", "check_report", "markdown", "plot", "tables", "write_report"]
+__all__ = [
+    "certificate_tables",
+    "check_lines",
+    "check_report",
+    "html",
+    "markdown",
+    "plot",
+    "tables",
+    "write_pages",
+    "write_report",
+]

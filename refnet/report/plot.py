@@ -1,4 +1,4 @@
-"""One picture: relative L2 error by depth, a line for each variant."""
+"""One picture: relative L2 error by depth, a line for each variant, before the band that rounding explains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from ..atomic import replacing
 from ..drift import OWN, Drift
 from ..drift.storage import plain
-from .summary import headline, stages
+from .chart import ran, strokes
+from .summary import headline, rounding_band, stages
+from .theme import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,10 +30,13 @@ def plot(drift: Drift, path: Path) -> None:
     figure = Figure(figsize=(11, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(yscale="log", ylabel="relative L2 error, ||y - t|| / ||t||")
-    for place, row in enumerate(row for row in drift.variants if row.ran):
+    rows = ran(drift)
+    for place, (row, stroke) in enumerate(zip(rows, strokes(rows), strict=True)):
         errors = [row.layers[layer]["rel_l2"] or float("nan") for layer in drift.layers]
-        own = {"color": "black", "linewidth": 2.4} if row.variant == OWN else {"linewidth": 1.4}
-        axes.plot(errors, STYLES[place % len(STYLES)], label=row.variant, alpha=0.85, **own)
+        width = 2.4 if row.variant == OWN else 1.4
+        style = STYLES[place % len(STYLES)]
+        axes.plot(errors, style, label=row.variant, alpha=0.85, color=LIGHT[stroke.name], linewidth=width)
+    _shade_band(axes, drift)
     _mark_stages(axes, drift)
     axes.set_title(f"Drift by depth\n{headline(drift)}", fontsize=11)
     axes.grid(axis="y", alpha=0.3)
@@ -40,6 +45,13 @@ def plot(drift: Drift, path: Path) -> None:
     about = json.dumps(plain(drift.provenance))
     with replacing(path) as draft:
         figure.savefig(draft, dpi=130, metadata={"Description": about})
+
+
+def _shade_band(axes: Axes, drift: Drift) -> None:
+    """What rounding explains, where it is known."""
+    if band := rounding_band(drift):
+        places, lows, highs = zip(*band, strict=True)
+        axes.fill_between(places, lows, highs, color="0.5", alpha=0.3, linewidth=0, label="rounding explains")
 
 
 def _mark_stages(axes: Axes, drift: Drift) -> None:

@@ -25,6 +25,8 @@ def short(value: float) -> str:
         return "-"
     if value == 0 or 10 <= abs(value) < 1e5:
         return f"{value:.0f}"
+    if 0.01 <= abs(value) < 1:
+        return f"{value:#.2g}"
     text = f"{value:.1f}" if 1 <= abs(value) < 10 else f"{value:.1e}"
     return text.replace("e-0", "e-").replace("e+0", "e")
 
@@ -43,31 +45,39 @@ SUMMARY = (
     Column("top-1", lambda row: f"{row.logits['top1_agreement']:.0%}"),
     Column("max abs", _logit("max_abs")),
     Column("rel L2", _logit("rel_l2")),
-    Column("p99 ULP", _logit("p99_ulp")),
-    Column("max ULP", _logit("max_ulp")),
     Column("when seen", _seen),
-    Column("worst layer", lambda row: row.worst_layer),
+    Column("first layer", lambda row: row.first_layer or ""),
 )
 
 STATUS_STYLES = {"ok": "green", "missing": "dim", "failed": "red", "timeout": "red", "killed": "red"}
 
 CAPTION = (
-    "Logits of the plain model against the truth; ULP in the format of the logits. when seen: largest change of a "
-    "logit when the model returns every layer and not the last alone. worst layer: that of the largest rel L2."
+    "Logits of the plain model against the truth. when seen: largest change of a "
+    "logit when the model returns every layer. first layer: the first that is not rounding."
 )
 
 
 def headline(drift: Drift) -> str:
     """One line: what was run, against which truth."""
+    return " · ".join(f"{name}: {text}" for name, text in facts(drift))
+
+
+def facts(drift: Drift) -> list[tuple[str, str]]:
+    """What was run, against which truth: name and text."""
     about = drift.provenance
     weights, pictures = about.get("weights", {}), about.get("pictures", {})
     shape = pictures.get("shape", [])
-    size = f"{shape[0]} of {shape[1]} x {shape[2]}" if len(shape) == 4 else "unknown"
-    threads = about.get("threads") or "default"
-    return (
-        f"truth: {truth_text(drift)} · weights: {weights.get('source', 'unknown')} "
-        f"({str(weights.get('sha256', ''))[:12]}) · pictures: {size} · threads: {threads}"
-    )
+    return [
+        ("truth", truth_text(drift)),
+        ("weights", f"{weights.get('source', 'unknown')} ({str(weights.get('sha256', ''))[:12]})"),
+        ("pictures", f"{shape[0]} of {shape[1]} x {shape[2]}" if len(shape) == 4 else "unknown"),
+        ("threads", str(about.get("threads") or "default")),
+    ]
+
+
+def description(drift: Drift) -> str:
+    """What the truth is, in words."""
+    return str(drift.truth.get("description", drift.truth["kind"]))
 
 
 def truth_text(drift: Drift) -> str:
@@ -113,6 +123,11 @@ def stages(drift: Drift) -> dict[str, tuple[int, int]]:
     return found
 
 
-def with_reasons(drift: Drift) -> list[VariantDrift]:
-    """The variants that did not run, or gave NaN or infinities."""
-    return [row for row in drift.variants if row.reason or not row.ran]
+def rounding_band(drift: Drift) -> list[tuple[int, float, float]]:
+    """Place of a layer, least and largest error of refnet's own float32 orders there.
+
+    Every judged variant has the same numbers. Layers without error are left out; empty where nobody judged.
+    """
+    judged = next((row for row in drift.variants if any(n["band_high"] > 0 for n in row.layers.values())), None)
+    numbers = enumerate(judged.layers.values()) if judged else ()
+    return [(place, n["band_low"], n["band_high"]) for place, n in numbers if n["band_low"] > 0 and n["band_high"] > 0]

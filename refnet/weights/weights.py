@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..graph import Graph, resnet
+from ..provenance import sha256_of_arrays
 from .checks import batch_norm_epsilon, declared_faults, nearest_graph, summary, value_fault
 from .stored import StoredTensor
 
@@ -66,16 +66,8 @@ class Weights(Mapping[str, np.ndarray]):
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) over names, dtypes, shapes and little-endian bytes in the order of the names.
-
-        The same tensors have the same hash whatever file they came in.
-        """
-        digest = hashlib.sha256()
-        for name in sorted(self._arrays):
-            array = self._arrays[name]
-            digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-        return digest.hexdigest()
+        """provenance.sha256_of_arrays: the same tensors have the same hash whatever file they came in."""
+        return sha256_of_arrays(self._arrays)
 
     @property
     def source(self) -> str:

@@ -37,6 +37,11 @@ CASES: dict[str, dict[str, Any]] = {
     "bfloat16 in bfloat16": {"precision": "bfloat16", "accumulate": "bfloat16"},
     "float32 folded": {"batch_norm": "folded"},
     "float32 shifted-fma, fused shift": {"batch_norm": "shifted-fma", "shift": "fused"},
+    "float32 bare sums, mean by a product": {
+        "batch_norm": "sum-shifted-fma",
+        "mean": "multiply",
+        "relu": "signed-zero",
+    },
     "float32 tree": {"order": {"conv1_conv": "tree:((98..146)+(0..48),97..49)", "*": "sequential"}},
     "float32 in double-double": {"accumulate": "double-double"},
     "double-double": {"precision": "double-double"},

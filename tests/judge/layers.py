@@ -65,9 +65,14 @@ def mean(values: Sequence[object], *, format: str, order: str = "sequential", by
     return multiply(value, divide(ONE, count, format), format) if by_reciprocal else divide(value, count, format)
 
 
-def relu(x: object) -> Number:
+def relu(x: object, *, signed_zero: bool = False) -> Number:
+    """Numbers above zero and NaN; else +0, or where the form keeps the sign of zero a zero as it is."""
     value = read(x)
-    return value if value == NAN or not (is_negative(value) or is_zero(value)) else ZERO
+    if value == NAN:
+        return value
+    if is_zero(value):
+        return value if signed_zero else ZERO
+    return ZERO if is_negative(value) else value
 
 
 def maximum(values: Iterable[object]) -> Number:
@@ -86,10 +91,21 @@ def softmax(
     return [divide(power, divisor, format) for power in powers]
 
 
-def scale_of(gamma: object, variance: object, epsilon: object, format: str) -> Number:
-    """s = fl(gamma fl(1 / fl(sqrt(fl(var + eps))))), eps rounded to `format` before."""
+def scale_of(
+    gamma: object, variance: object, epsilon: object, format: str, *, inverse: object = None, scale: object = None
+) -> Number:
+    """s = fl(gamma fl(1 / fl(sqrt(fl(var + eps))))), eps rounded to `format` before; the inner quotient or s given."""
+    if scale is not None:
+        return round_to(read(scale), format)
+    if inverse is not None:
+        return multiply(read(gamma), round_to(read(inverse), format), format)
     root = sqrt(add(read(variance), round_to(read(epsilon), format), format), format)
     return multiply(read(gamma), divide(ONE, root, format), format)
+
+
+def joined_shift(bias: object, beta: object, mean: object, s: Number, format: str) -> Number:
+    """What is added where batch normalisation takes over the convolution's bias: fl(fl(fl(b - mean) s) + beta)."""
+    return add(multiply(subtract(read(bias), read(mean), format), s, format), read(beta), format)
 
 
 def batch_norm(
@@ -103,16 +119,26 @@ def batch_norm(
     format: str,
     form: str = "centred",
     fused_shift: bool = False,
+    bias: object = None,
+    inverse: object = None,
+    scale: object = None,
+    shift: object = None,
 ) -> Number:
-    """One normalised number, in `format`. form: centred, shifted, shifted-fma; fused_shift: t = fma(-mean, s, beta)."""
+    """One normalised number, in `format`. form: centred, shifted, shifted-fma, or sum-shifted, sum-shifted-fma, of an x
+    that lacks its bias; fused_shift: t = fma(-mean, s, beta).  inverse, scale, shift: given instead of computed."""
+    s = scale_of(gamma, variance, epsilon, format, inverse=inverse, scale=scale)
     x, beta, mean = read(x), read(beta), read(mean)
-    s = scale_of(gamma, variance, epsilon, format)
     if form == "centred":
         return add(multiply(subtract(x, mean, format), s, format), beta, format)
-    t = fma(negated(mean), s, beta, format) if fused_shift else subtract(beta, multiply(mean, s, format), format)
-    if form == "shifted":
+    if shift is not None:
+        t = round_to(read(shift), format)
+    elif form.startswith("sum-"):
+        t = joined_shift(0 if bias is None else bias, beta, mean, s, format)
+    else:
+        t = fma(negated(mean), s, beta, format) if fused_shift else subtract(beta, multiply(mean, s, format), format)
+    if form in ("shifted", "sum-shifted"):
         return add(multiply(x, s, format), t, format)
-    if form == "shifted-fma":
+    if form in ("shifted-fma", "sum-shifted-fma"):
         return fma(x, s, t, format)
     raise ValueError(f"no batch normalisation is {form!r}")
 
@@ -127,8 +153,11 @@ def folded(
     *,
     epsilon: object,
     format: str,
+    inverse: object = None,
+    scale: object = None,
+    shift: object = None,
 ) -> tuple[list[Number], Number]:
     """The kernel fl(w s) and the bias fl(fl(fl(b - mean) s) + beta) that stand for convolution and normalisation."""
-    s = scale_of(gamma, variance, epsilon, format)
-    shift = multiply(subtract(read(bias), read(mean), format), s, format)
-    return [multiply(read(w), s, format) for w in kernel], add(shift, read(beta), format)
+    s = scale_of(gamma, variance, epsilon, format, inverse=inverse, scale=scale)
+    offset = joined_shift(bias, beta, mean, s, format) if shift is None else round_to(read(shift), format)
+    return [multiply(read(w), s, format) for w in kernel], offset

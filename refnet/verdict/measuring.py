@@ -13,44 +13,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import check_run, select
-from ..backends.run import TIMEOUT, Progress, Run, run
+from ..backends import VARIANTS, check_run, load_runs, read_variants, select
+from ..backends.checks import TIMEOUT
+from ..backends.run import Progress, Run, run
+from ..drift.comparison import Comparison
+from ..drift.drift import Drift
+from ..drift.histogram import Histogram, ulp_histogram
+from ..drift.logits import best_logits, measure_logits
+from ..drift.magnitude import sum_of_magnitudes
+from ..drift.measures import measure_comparison
+from ..drift.truth import DEFAULT_TRUTH, TRUTHS, timed, truth_of
+from ..drift.ulp import bit_difference
+from ..drift.variant import OWN, VariantDrift
 from ..errors import InputError
 from ..forward import activations
 from ..graph import Graph, Node
 from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
-from .drift import Drift, VariantDrift
-from .logits import measure_logits
-from .magnitude import sum_of_magnitudes
-from .measures import measure
-from .truth import DEFAULT_TRUTH, TRUTHS, timed, truth_of
-from .ulp import bit_difference
+from .bands import Bands, bands
+from .judging import judged
 
 Array = NDArray[np.floating]
-OWN = "refnet-float32"
-"""The row of refnet's own default float32 pass: what plain rounding costs on this picture and these weights."""
+Measured = tuple[dict[str, float], Histogram]
 
 
 def measure_drift(
     x: Array,
     w: Weights,
-    variants: Sequence[str] = ("all",),
+    variants: Sequence[str] = ("default",),
     *,
     truth: str = DEFAULT_TRUTH,
     threads: int | None = None,
     timeout: float = TIMEOUT,
     folder: str | Path | None = None,
+    variants_file: str | Path | None = None,
+    traces: Sequence[str | Path] = (),
+    resume: bool = False,
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> Drift:
     """How far every layer and the logits of backend variants are from the truth, for pictures x and weights w.
 
     x: (n, height, width, 3) float32, preprocessed (refnet.load_image).  variants: names of refnet.backends.VARIANTS,
-    or "all".  truth: one of TRUTHS: "certified", or the quick "float64".  threads: of refnet and of each backend; None
-    is the usable cores for refnet and each backend's own choice, which is what its users get.
+    or words of refnet.backends.GROUPS.  truth: one of TRUTHS: "certified", or the quick "float64".  threads: of refnet
+    and of each backend; None is the usable cores for refnet and each backend's own choice, which is what its users get.
     timeout: seconds for each backend.  folder: where the backends' traces stay; by default they are deleted.
+    variants_file: TOML that adds variants to the table.  traces: folders that Trace.save or the script of --write-job
+    wrote; each is one more row.  resume: take what an earlier run left in `folder`, if it was made from the same.
     progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
     cache: where the last certificates lie; default, the user's cache folder.
 
@@ -63,19 +73,52 @@ def measure_drift(
         raise InputError(f"truth {truth!r}", expected=f"one of {', '.join(TRUTHS)}")
     if not w.include_top:
         raise InputError("the weights have no top, so there are no logits to compare", do="give weights with their top")
-    chosen = select(variants)
+    if resume and folder is None:
+        raise InputError("nothing to resume without a folder", do="name the folder of the run that was interrupted")
+    chosen = select(variants, VARIANTS if variants_file is None else read_variants(variants_file))
     check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
-    graph = w.graph(x.shape[1:3])
+    elsewhere = load_runs(traces, w, x)
     tell = progress or _silent
     true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
+    with _working(folder) as place:
+        ran = run(chosen, w, x, place, threads=threads, timeout=timeout, resume=resume, progress=progress)
+        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, progress=progress)
+    about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
+    truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
+    return Drift(about, {**true.about, "top5": truth_best}, tuple(rows))
+
+
+def judge_runs(
+    runs: Sequence[Run],
+    x: Array,
+    w: Weights,
+    true: Trace,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[VariantDrift]:
+    """Rows of a drift, refnet's own float32 pass first: what backends computed for pictures x, held against the truth.
+
+    Arguments are those of measure_drift; true: the truth of every layer (refnet.drift.truth).
+    """
+    tell, graph = progress or _silent, w.graph(x.shape[1:3])
     trace, seconds = _own_trace(x, w, threads, tell)
     own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance, seconds=seconds)
-    with _working(folder) as place:
-        runs = [own, *run(chosen, w, x, place, threads=threads, timeout=timeout, progress=progress)]
-        with timed("measures", tell):
-            rows = _measure_all(runs, true.trace, graph, w, threads or usable_cores())
-    about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
-    return Drift(about, true.about, tuple(rows))
+    every = [own, *runs]
+    with timed("measures", tell):
+        rows = _measure_all(every, true, graph, w, threads or usable_cores())
+    with timed("bands", tell):
+        explained = bands(x, w, true, first=trace, threads=threads)
+    with timed("verdicts", tell):
+        return [_judged(row, ran, true, graph, w, explained, threads) for row, ran in zip(rows, every, strict=True)]
+
+
+def _judged(
+    row: VariantDrift, ran: Run, true: Trace, graph: Graph, w: Weights, explained: Bands, threads: int | None
+) -> VariantDrift:
+    if ran.trace is None or ran.logits is None:
+        return row
+    return judged(row, ran.trace, ran.logits, true, graph, w, explained, threads=threads or usable_cores())
 
 
 def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:
@@ -90,10 +133,10 @@ def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, thr
     """Rows in the order of `runs`. A layer is measured for all variants at once, as they share its sum |a b|."""
     traces = {ran.variant: ran.trace for ran in runs if ran.trace is not None}
 
-    def measure_layer(node: Node) -> dict[str, dict[str, float]]:
+    def measure_layer(node: Node) -> dict[str, Measured]:
         truth = true[node.name]
         scale = sum_of_magnitudes(node, true[node.inputs[0]], w, threads=1) if node.inputs else None
-        return {variant: measure(trace[node.name], truth, scale=scale) for variant, trace in traces.items()}
+        return {variant: _measured(trace[node.name], truth, scale) for variant, trace in traces.items()}
 
     with ThreadPoolExecutor(threads) as pool:
         measured = dict(zip(graph.names, pool.map(measure_layer, graph.nodes), strict=True))
@@ -105,11 +148,18 @@ def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, thr
             ran.reason,
             ran.seconds,
             _measure_logits(ran, true[output], output),
-            {layer: numbers[ran.variant] for layer, numbers in measured.items() if ran.variant in numbers},
+            {layer: found[ran.variant][0] for layer, found in measured.items() if ran.variant in found},
             ran.provenance,
+            ulp_histograms={layer: found[ran.variant][1] for layer, found in measured.items() if ran.variant in found},
+            best_logits=best_logits(ran.logits) if ran.trace is not None and ran.logits is not None else (),
         )
         for ran in runs
     ]
+
+
+def _measured(values: Array, truth: Array, scale: Array | None) -> Measured:
+    comparison = Comparison(values, truth, scale)
+    return measure_comparison(comparison), ulp_histogram(comparison)
 
 
 def _measure_logits(ran: Run, truth: Array, output: str) -> dict[str, float]:

@@ -1,0 +1,90 @@
+"""One variant asked in several ways, in a child process of its own; whatever happens to it becomes a status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.ask import ask, check_runnable
+from ..backends.job import make_job
+from ..backends.run import Progress
+from ..backends.variants import select
+from ..errors import VariantError
+from ..weights import Weights, exchange_file
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """logits: call -> (1, classes), empty unless the status is "ok"; reason: why.
+
+    facts: what the child said of itself.  seconds: of the whole child.
+    """
+
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    logits: Mapping[str, Array] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """All but the logits, for JSON."""
+        return {"status": self.status, "reason": self.reason, "seconds": self.seconds, "facts": dict(self.facts)}
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What all variants share. folder: for work files.  progress: as progress(variant, stage or status, seconds)."""
+
+    x: Array
+    w: Weights
+    folder: Path
+    threads: int | None
+    timeout: float
+    progress: Progress
+    cache: Path | None
+
+    def run(self, name: str, calls: Sequence[str]) -> Answers:
+        """The variant's answers to these calls (names in CALLS)."""
+        begin = time.monotonic()
+        self.progress(name, "start", 0.0)
+        try:
+            facts, logits = self._ask(name, calls)
+            answers = Answers("ok", "", time.monotonic() - begin, logits, facts)
+        except VariantError as error:
+            answers = Answers(error.status, str(error), time.monotonic() - begin)
+        self.progress(name, answers.status, answers.seconds)
+        return answers
+
+    def _ask(self, name: str, calls: Sequence[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Raises VariantError where there is no answer."""
+        (variant,) = select([name])
+        check_runnable(variant)
+        images, output = self.folder / "images.npy", self.folder / name
+        np.save(images, self.x)
+        output.mkdir()
+        job = make_job(
+            variant,
+            self.w.graph(self.x.shape[1:3]),
+            weights=exchange_file(self.w, self.cache, otherwise=self.folder),
+            images=images,
+            output=output,
+            threads=self.threads,
+        )
+        facts = ask(
+            f"{__package__}.child",
+            {**job, "calls": list(calls)},
+            timeout=self.timeout,
+            tell=lambda stage, seconds: self.progress(name, stage, seconds),
+        )
+        try:
+            return facts, {call: np.load(output / f"{call}.npy", allow_pickle=False) for call in calls}
+        except (OSError, ValueError, EOFError) as error:
+            raise VariantError(f"left no whole result: {error}") from error

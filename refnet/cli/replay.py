@@ -1,0 +1,107 @@
+"""`refnet replay`: a backend's bits made again, held against the backend."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from .exits import FAILED, NOT_RUN, OK
+from .options import Images, Quiet, Threads, WeightsSource, names_in
+from .probe_bar import ProbeBar
+from .reveal import show_unexplained
+from .screen import Stages, complain, output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..backends import Variant
+    from ..reveal import Difference, Profile
+    from ..weights import Weights
+
+
+def replay(
+    variants: Annotated[str, typer.Option(metavar="NAME", help="The variant, such as torch.")],
+    profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What refnet reveal --all wrote.  [default: kept, or revealed now]"),
+    ] = None,
+    image: Images = None,
+    weights: WeightsSource = "synthetic",
+    threads: Threads = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless every bit is equal.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Compute the network in a backend's own orders and forms, run the backend, and count the bits that differ.
+
+    The backend runs twice: once returning every layer, which is compared layer by layer, and once as a user's predict,
+    returning the logits alone; where it fuses layers, those two runs of its own differ.
+    """
+    from ..backends import run, select
+    from ..images import bundled_image, load_images
+    from ..reveal import Profile, differences
+    from ..reveal import replay as replayed
+    from ..weights import load_weights
+
+    chosen = select(names_in(variants))
+    if len(chosen) != 1:
+        raise InputError(f"{len(chosen)} variants", expected="one")
+    x, w = load_images(image or [bundled_image()]), load_weights(weights)
+    known = Profile.load(profile) if profile else _kept(chosen[0], w, x.shape[1:3], threads, quiet=quiet)
+    _check_threads(known, chosen[0], threads)
+    with tempfile.TemporaryDirectory() as folder, Stages(quiet=quiet) as stages:
+        stages("refnet", "replay", 0.0)
+        trace = replayed(chosen[0], x, w, profile=known, threads=threads)
+        apart = known.settings(plain=True) != known.settings()
+        plainly = replayed(chosen[0], x, w, profile=known, threads=threads, plain=True) if apart else trace
+        last = plainly[w.graph().output.name]
+        (result,) = run(chosen, w, x, folder, threads=threads, progress=stages)
+        if result.trace is None or result.logits is None:
+            complain(f"{result.variant} {result.status}: {result.reason}")
+            return NOT_RUN
+        found = differences(trace, result.trace)
+        (plain,) = differences({"logits": last}, {"logits": result.logits})
+    if not quiet:
+        console = output()
+        _show(console, chosen[0].name, found, plain)
+        show_unexplained(console, known)
+    return FAILED if check and any(each.bits or each.zeros for each in (*found, plain)) else OK
+
+
+def _show(console: Console, name: str, layers: Sequence[Difference], plain: Difference) -> None:
+    """A line for each layer that differs, how many do not, and the plain model's logits."""
+    differing = [layer for layer in layers if layer.bits or layer.zeros]
+    for layer in differing:
+        console.print(f"{layer.layer:24} {_counted(layer)}")
+    numbers = sum(layer.numbers for layer in layers)
+    equal = f"{len(layers) - len(differing)} of {len(layers)}"
+    console.print(f"{name}: {equal} layers equal to the bit ({numbers:,} numbers in all)")
+    console.print(f"logits of the plain model: {_counted(plain)}")
+
+
+def _counted(difference: Difference) -> str:
+    zeros = f", and {difference.zeros:,} in the sign of a zero" if difference.zeros else ""
+    return f"{difference.bits:,} of {difference.numbers:,} differ{zeros}"
+
+
+def _check_threads(profile: Profile, variant: Variant, threads: int | None) -> None:
+    """The backend will run on as many threads as when it was revealed, or InputError: orders depend on them."""
+    wanted = variant.threads or threads
+    if profile.threads != wanted:
+        found, asked = (f"{number or 'its own choice of'} threads" for number in (profile.threads, wanted))
+        raise InputError(
+            f"a profile of {profile.variant} on {found}",
+            expected=f"one on {asked}, which the backend will run on",
+            do=f"say --threads {profile.threads}" if profile.threads else "leave --threads out",
+        )
+
+
+def _kept(variant: Variant, weights: Weights, size: tuple[int, ...], threads: int | None, *, quiet: bool) -> Profile:
+    from ..reveal import kept_profile
+
+    with ProbeBar(variant.name, quiet=quiet) as bar:
+        return kept_profile(variant, weights, (size[0], size[1]), threads=threads, progress=bar)

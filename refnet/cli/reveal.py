@@ -1,0 +1,143 @@
+"""`refnet reveal`: in which order a backend adds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError, VariantError
+from .exits import NOT_RUN, OK
+from .options import PictureSize, Quiet, Threads, WeightsSource, names_in
+from .probe_bar import ProbeBar
+from .screen import complain, output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..arithmetic import Order
+    from ..reveal import Profile
+
+
+def reveal(
+    variants: Annotated[str, typer.Option(metavar="NAMES", help="Variants, as in refnet drift: torch,jax.")],
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A convolution, the dense layer, or the mean pool.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Probe the whole network.")] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="With --all: where the profile is written."),
+    ] = None,
+    tree: Annotated[bool, typer.Option("--tree", help="With --layer: draw the tree of additions too.")] = False,
+    weights: WeightsSource = "synthetic",
+    size: PictureSize = 224,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> int:
+    """Find out in which order a backend adds, by probes alone, and in which forms it evaluates the rest.
+
+    With --layer: the order of one layer in one line, and how many of its outputs refnet then gives with other bits, for
+    drawn numbers. With --all: a profile of the whole network, from which refnet replay makes the backend's bits again;
+    --weights are those whose constants are read off. Exits with 3 if a variant could not run.
+    """
+    from ..backends import select
+
+    chosen = select(names_in(variants))
+    if (layer is None) == (not all_):
+        raise InputError("refnet reveal", expected="either --layer NAME or --all")
+    if profile is not None and (not all_ or len(chosen) != 1):
+        raise InputError("--output", expected="--all and one variant")
+    status = OK
+    for variant in chosen:
+        try:
+            if layer is not None:
+                _one_layer(variant.name, layer, tree=tree, size=size, threads=threads, quiet=quiet)
+            else:
+                _network(variant.name, weights, size, threads, profile, quiet=quiet)
+        except VariantError as error:
+            complain(f"{variant.name}: {error}")
+            status = NOT_RUN
+    return status
+
+
+def _one_layer(name: str, layer: str, *, tree: bool, size: int, threads: int | None, quiet: bool) -> None:
+    from ..reveal import reveal_layer
+
+    found = reveal_layer(name, layer=layer, size=size, threads=threads)
+    if quiet:
+        return
+    console = output()
+    console.print(f"{name} {found}", soft_wrap=True, markup=False)
+    if tree and found.order is not None:
+        _draw(console, found.order, found.terms)
+
+
+def _draw(console: Console, order: Order, terms: int) -> None:
+    from ..arithmetic import Tree
+
+    written = order if isinstance(order, Tree) else Tree.of(order, terms)
+    console.print(str(written), soft_wrap=True, markup=False)
+    console.print(written.drawing(), soft_wrap=True, markup=False)
+
+
+def _network(name: str, weights: str, size: int, threads: int | None, path: Path | None, *, quiet: bool) -> None:
+    from ..atomic import check_writable
+    from ..reveal import reveal as reveal_network
+    from ..weights import load_weights
+
+    if path is not None:
+        check_writable(path)
+    with ProbeBar(name, quiet=quiet) as bar:
+        found = reveal_network(name, weights=load_weights(weights), size=(size, size), threads=threads, progress=bar)
+    if path is not None:
+        found.save(path)
+    if not quiet:
+        _show(output(), found)
+        if path is not None:
+            output().print(f"written: {path}", style="dim", soft_wrap=True)
+
+
+def _show(console: Console, profile: Profile) -> None:
+    """How often each order and form was found, with the layers where it is rare, and what is not explained."""
+    console.print(f"{profile.variant}: {len(profile.layers)} layers probed in {profile.provenance['seconds']} s")
+    seen: dict[str, list[str]] = {}
+    for layer, entry in profile.layers.items():
+        if "reason" not in entry:
+            seen.setdefault(described(entry), []).append(layer)
+    for text, layers in sorted(seen.items(), key=lambda item: -len(item[1])):
+        console.print(f"{len(layers):4d}  {text}: {_named(layers)}", soft_wrap=True, markup=False)
+    show_unexplained(console, profile)
+    if not profile.unexplained:
+        outputs = Counter(entry["outputs"] for entry in profile.layers.values())
+        total = sum(count * times for count, times in outputs.items())
+        console.print(f"every probed layer is explained: 0 of {total:,} outputs of drawn numbers differ")
+
+
+def show_unexplained(console: Console, profile: Profile) -> None:
+    """The layers whose bits refnet does not have, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for layer, reason in profile.unexplained.items():
+        reasons.setdefault(reason, []).append(layer)
+    for reason, layers in reasons.items():
+        text = f"{len(layers):4d}  not explained: {reason}: {_named(layers)}"
+        console.print(text, style="red", soft_wrap=True, markup=False)
+
+
+def _named(layers: list[str]) -> str:
+    return ", ".join(layers) if len(layers) <= 3 else f"{layers[0]} ... {layers[-1]}"
+
+
+def described(entry: Mapping[str, object]) -> str:
+    """A profile's entry in words: `blocks:512, fma, bias last`."""
+    if "order" in entry:
+        order = str(entry["order"])
+        short = order if len(order) <= 60 else f"{order[:28]} ... {order[-28:]}"
+        mean = [f"mean {entry['mean']}"] if "mean" in entry else [f"bias {entry['bias']}"]
+        return ", ".join([short, "fma" if entry["fma"] else "no fma", *mean])
+    scale = ["its own factor (read off)"] if entry["scale"] == "given" else []
+    shift = ["shift fused"] if entry["shift"] == "fused" else []
+    return ", ".join([f"batch normalisation {entry['batch_norm']}", *shift, *scale])

@@ -1,0 +1,75 @@
+"""Profiles kept in the cache: one for each environment and weights, so that a backend is revealed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..backends import Variant
+from ..cache import cache_folder, cached
+from ..errors import InputError
+from ..graph import Graph
+from ..provenance import cpu, installed_packages, relevant_environment
+from ..weights import Weights
+from .network import Progress, reveal, with_constants
+from .profile import SCHEMA, Profile
+
+KEPT = 32
+
+
+def kept_profile(
+    variant: Variant,
+    weights: Weights,
+    size: tuple[int, int],
+    *,
+    threads: int | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """The profile of a variant in this environment, with the constants of these weights; revealed where it is not kept.
+
+    folder: of the kept profiles; None is `profiles` in refnet's cache.
+    """
+    folder = folder or cache_folder() / "profiles"
+    name = f"{variant.name}-{_key(variant, weights.graph(size), size, threads)}.json"
+
+    def complete(path: Path) -> Profile | None:
+        """A profile that is kept, and knows these weights; else None."""
+        try:
+            profile = Profile.load(path)
+        except InputError:
+            return None  # written by another refnet, or spoiled: revealed again
+        return None if profile.given and weights.hash not in profile.constants else profile
+
+    def make(path: Path) -> None:
+        kept = folder / name
+        try:
+            known = Profile.load(kept)
+            completed = with_constants(known, variant, weights, threads=threads)
+        except InputError:
+            completed = reveal(variant, weights=weights, size=size, threads=threads, progress=progress)
+        completed.save(path)
+
+    return cached(folder, name, read=complete, make=make, keep=KEPT)
+
+
+def _key(variant: Variant, graph: Graph, size: tuple[int, int], threads: int | None) -> str:
+    """A hash of all that an order may depend on: versions, processor, environment, threads, shapes."""
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
+        "variant": {name: str(value) for name, value in _fields(variant).items()},
+        "packages": installed_packages(),
+        "cpu": cpu(),
+        "environment": relevant_environment(os.environ),
+        "graph": [graph.name, graph.variant, list(graph.output.shape)],
+        "size": list(size),
+        "threads": threads,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _fields(variant: Variant) -> dict[str, Any]:
+    return {name: getattr(variant, name) for name in variant.__dataclass_fields__}

@@ -1,0 +1,178 @@
+"""A layer of a backend as a black box: one sum in each output channel, at one place of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..arithmetic import FORMATS
+from ..arithmetic.formats import Array
+from ..arithmetic.schedule import Indices
+from ..errors import InputError
+from ..graph import Node
+from .black_box import BlackBox
+from .session import Session
+
+FORMAT = FORMATS["float32"]
+QUESTIONS = 8  # by which channels that add in other ways are told apart; half of them on terms that lie near
+NEAR = 16
+
+
+@dataclass
+class Given:
+    """Inputs of a session, sent when they are others than those that it has."""
+
+    session: Session
+    last: Array | None = None
+
+    def __call__(self, inputs: Array, place: Callable[[Array], Array]) -> None:
+        """inputs: of one sum.  place: makes a layer's whole input of them."""
+        if self.last is None or not np.array_equal(self.last, inputs):
+            self.session.give(place(inputs))
+            self.last = inputs.copy()
+
+
+def layer_box(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> BlackBox:
+    """The sums of a layer that the session takes up: of a convolution, a dense layer, or a mean pool.
+
+    Each query has an output channel to itself: one of those that add alike, the most that do (see alike).
+    Raises InputError for another layer, or a window that reaches over the edge of the picture at every place.
+    """
+    check_asked(node)
+    shape = session.take(node.name, behind=behind)
+    ask = ASKED[node.operation](session, node, (session.variant.batch_size, *shape))
+    chosen = alike(ask, seed)
+
+    def sum_of(weights: Array, inputs: Array) -> Array:
+        spread_out = np.zeros((ask.channels, weights.shape[1]), np.float32)
+        spread_out[chosen[: len(weights)]] = weights
+        return ask.answer(spread_out, inputs)[chosen[: len(weights)]]
+
+    return BlackBox(
+        sum_of, ask.terms, FORMAT, ask.bias, node.operation != "mean_pool", ask.divisor, at_once=len(chosen)
+    )
+
+
+def check_asked(node: Node) -> None:
+    """Raises InputError for a layer that adds nothing up."""
+    if node.operation not in ASKED:
+        raise InputError(f"layer {node.name} is a {node.operation}", expected=f"one that adds: {', '.join(ASKED)}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A layer with a query in every channel. answer: (channels, terms), (terms,) -> (channels,); else as BlackBox."""
+
+    answer: Callable[[Array, Array], Array]
+    terms: int
+    channels: int
+    bias: bool = False
+    divisor: int = 1
+
+
+def alike(ask: Asked, seed: int) -> Indices:
+    """The channels that add in one way, by some drawn questions put to all of them; the largest such class."""
+    rng = np.random.default_rng(seed)
+    answers = []
+    for number in range(QUESTIONS if ask.terms > 1 else 0):
+        question = np.ones((1, ask.terms), np.float32)
+        first = rng.integers(ask.terms)
+        apart = rng.integers(1, min(NEAR, ask.terms) if number % 2 else ask.terms)
+        question[0, [first, (first + apart) % ask.terms]] = 2.0**FORMAT.emax, -(2.0**FORMAT.emax)
+        answers.append(ask.answer(np.repeat(question, ask.channels, 0), np.ones(ask.terms, np.float32)))
+    if not answers:
+        return np.arange(ask.channels)
+    _, classes, sizes = np.unique(np.array(answers), axis=1, return_inverse=True, return_counts=True)
+    return np.flatnonzero(classes.reshape(-1) == sizes.argmax())
+
+
+def _convolution(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
+    height, width, channels, filters = node.weights["kernel"]
+    place = _middle(node, shape)
+    strides: Any = node.settings["strides"]
+    given, has_bias = Given(session), "bias" in node.weights
+    padding = paddings(node, shape)
+    top, left = (i * by - before[0] for i, by, before in zip(place, strides, padding, strict=True))
+
+    def whole(inputs: Array) -> Array:
+        if (inputs == inputs[0]).all():
+            return np.full(shape, inputs[0], np.float32)
+        x = np.zeros(shape, np.float32)
+        x[0, top : top + height, left : left + width] = inputs[: height * width * channels].reshape(height, width, -1)
+        return x
+
+    def answer(weights: Array, inputs: Array) -> Array:
+        given(inputs, whole)
+        tensors = _tensors(weights, (height, width, channels, filters), has_bias)
+        return session.run(*tensors, position=(0, *place))
+
+    return Asked(answer, height * width * channels + has_bias, filters, has_bias)
+
+
+def _dense(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
+    terms, units = node.weights["kernel"]
+    given = Given(session)
+
+    def answer(weights: Array, inputs: Array) -> Array:
+        given(inputs, lambda x: np.broadcast_to(x[:terms], shape))
+        return session.run(*_tensors(weights, (terms, units), True), position=(0,))
+
+    return Asked(answer, terms + 1, units, bias=True)
+
+
+def _mean_pool(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
+    _, height, width, channels = shape
+
+    def answer(terms: Array, ones: Array) -> Array:
+        x = np.zeros(shape, np.float32)
+        x[0] = terms.T.reshape(height, width, channels)
+        session.give(x)
+        return session.run(position=(0,))
+
+    pixels = height * width
+    return Asked(answer, pixels, channels, divisor=pixels)
+
+
+ASKED: dict[str, Callable[[Session, Node, tuple[int, ...]], Asked]] = {
+    "conv2d": _convolution,
+    "dense": _dense,
+    "mean_pool": _mean_pool,
+}
+
+
+def paddings(node: Node, shape: tuple[int, ...]) -> Any:
+    """The padding inside the layer: none where a layer before it has added it already."""
+    padding: Any = node.settings["padding"]
+    strides: Any = node.settings["strides"]
+    inside = [
+        (size + sum(pad) - window) // by + 1
+        for size, pad, window, by in zip(shape[1:3], padding, node.weights["kernel"], strides, strict=False)
+    ]
+    return padding if tuple(inside) == node.shape[:2] else ((0, 0), (0, 0))
+
+
+def _middle(node: Node, shape: tuple[int, ...]) -> tuple[int, int]:
+    """A place of the output whose window lies inside the picture."""
+    strides: Any = node.settings["strides"]
+    place = (node.shape[0] // 2, node.shape[1] // 2)
+    for i, by, before, window, size in zip(
+        place, strides, paddings(node, shape), node.weights["kernel"], shape[1:], strict=False
+    ):
+        if not 0 <= i * by - before[0] <= size - window:
+            raise InputError(
+                f"a window of {' x '.join(map(str, node.weights['kernel'][:2]))} over {shape[1]} x {shape[2]} pixels",
+                expected="a place where it does not reach over the edge",
+                do="probe larger pictures",
+            )
+    return place
+
+
+def _tensors(weights: Array, shape: tuple[int, ...], has_bias: bool) -> list[Array]:
+    """Queries (channels, terms) as a layer's kernel, and bias."""
+    terms = prod(shape[:-1])
+    kernel = np.ascontiguousarray(weights[:, :terms].T).reshape(shape)
+    return [kernel, weights[:, terms].copy()] if has_bias else [kernel]

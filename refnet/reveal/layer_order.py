@@ -1,0 +1,135 @@
+"""The order of one layer of a backend, found in place and held against all of its outputs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..arithmetic import Arithmetic, Order, Tree
+from ..backends import Variant, select
+from ..graph import Node, resnet
+from ..kernels import conv2d
+from .black_box import NoTreeError
+from .layer_box import check_asked, layer_box, paddings
+from .session import Session
+from .tree_finder import Found, find_tree
+
+
+@dataclass(frozen=True)
+class LayerOrder:
+    """What was found of a layer.
+
+    terms: of each sum, the bias not counted.
+    order, fma, bias, mean: as in Arithmetic; None and the reason where the layer adds in no order that refnet knows.
+    differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
+    place, in every channel and picture of the batch.  seconds: how long it took.
+    """
+
+    layer: str
+    terms: int
+    order: Order | None
+    fma: bool = True
+    bias: str = "last"
+    mean: str = "divide"
+    differing: int = 0
+    outputs: int = 0
+    reason: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.order is None:
+            return f"{self.layer}: {self.reason}"
+        order = self.order.summary(60) if isinstance(self.order, Tree) else str(self.order)
+        how = ", ".join([order, "fma" if self.fma else "no fma", f"bias {self.bias}"])
+        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
+
+
+def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads: int | None = None) -> Order:
+    """The order in which a backend adds in one layer of ResNet50, ready for `order={layer: ...}`.
+
+    variant: a name of backends.VARIANTS.  size: height and width of the picture, on which the order may depend, as on
+    threads (None: the framework's own choice). `reveal_layer` tells more: fma, the bias's place, outputs that differ.
+    Raises InputError for a layer without sums, VariantError where the backend cannot run, and NoTreeError where its
+    sums have no order, or other outputs of the layer have another one.
+    """
+    found = reveal_layer(variant, layer=layer, size=size, threads=threads)
+    if found.order is None or found.differing:
+        raise NoTreeError(str(found))
+    return found.order
+
+
+def reveal_layer(variant: str | Variant, *, layer: str, size: int = 224, threads: int | None = None) -> LayerOrder:
+    """What reveal_order looks for, and how well it fits."""
+    (chosen,) = select([variant])
+    graph = resnet(50, input_shape=(size, size))
+    node = graph[layer]
+    check_asked(node)
+    with Session(chosen, graph, threads=threads) as session:
+        return probe_layer(session, node)
+
+
+def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> LayerOrder:
+    """The order of a layer of the session's network; behind: as it is computed together with what comes before it."""
+    begin = time.monotonic()
+    box = layer_box(session, node, seed, behind=behind)
+    terms = box.terms - box.bias
+    try:
+        found = find_tree(box, seed)
+    except NoTreeError as error:
+        return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
+    theirs, ours = compared(session, node, found, seed, behind=behind)
+    differing = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum())
+    reason = _where(theirs != ours) if differing else ""
+    return LayerOrder(
+        node.name,
+        terms,
+        found.order,
+        found.fma,
+        found.bias,
+        found.mean,
+        differing,
+        ours.size,
+        reason,
+        time.monotonic() - begin,
+    )
+
+
+def compared(
+    session: Session, node: Node, found: Found, seed: int = 0, *, behind: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The layer's whole output for drawn numbers, by the backend and by refnet.
+
+    Inputs as after a ReLU, half of them zero; weights of He's scale.
+    """
+    rng = np.random.default_rng(seed)
+    shape = session.take(node.name, behind=behind)
+    x = np.maximum(rng.standard_normal((session.variant.batch_size, *shape)), 0).astype(np.float32)
+    tensors = [
+        (rng.standard_normal(size) * np.sqrt(2 / np.prod(size[:-1]))).astype(np.float32)
+        for size in node.weights.values()
+    ]
+    session.give(x)
+    theirs = session.run(*tensors)
+    how: dict[str, Any] = {"order": found.order, "fma": found.fma}
+    if node.operation == "mean_pool":
+        return theirs, ops.mean_pool(x, arithmetic=Arithmetic(mean=found.mean, **how))
+    kernel, bias = tensors[0], tensors[1] if len(tensors) > 1 else None
+    if node.operation == "dense":
+        ours = conv2d(x[:, None, None, :], kernel[None, None], bias, bias_at=found.bias, **how)
+        return theirs, ours[:, 0, 0, :]
+    strides: Any = node.settings["strides"]
+    padding = paddings(node, (1, *shape))
+    return theirs, conv2d(x, kernel, bias, strides=strides, padding=padding, bias_at=found.bias, **how)
+
+
+def _where(differ: np.ndarray) -> str:
+    """Which outputs differ: `channels 3, 4 and 12 more, at 49 of 49 places`."""
+    channels = np.flatnonzero(differ.reshape(-1, differ.shape[-1]).any(0)).tolist()
+    places = differ.any(-1)
+    more = f" and {len(channels) - 4} more" if len(channels) > 4 else ""
+    shown = ", ".join(map(str, channels[:4]))
+    return f"channels {shown}{more}, at {int(places.sum())} of {places.size} places"

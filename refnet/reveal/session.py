@@ -1,0 +1,155 @@
+"""A backend's layers, asked in a child process that lives as long as the questions last."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Timer
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ..backends import Variant
+from ..backends import child as backend_child
+from ..backends.ask import check_runnable
+from ..backends.job import make_job
+from ..backends.result import reason_of_status
+from ..errors import VariantError
+from ..graph import Graph
+
+CHILD = Path(__file__).with_name("child.py")
+TIMEOUT = 300.0  # seconds for one answer; the first waits for the framework
+
+
+class Session:
+    """`with Session(variant, graph) as layers`: one layer at a time is taken up, given inputs, and run with weights.
+
+    threads: as everywhere; None leaves the framework's own choice. Raises VariantError with a reason where the backend
+    is not installed or computes in another format than float32, fails, dies or does not answer in time.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        graph: Graph,
+        *,
+        threads: int | None = None,
+        timeout: float = TIMEOUT,
+        child: Path = CHILD,
+    ) -> None:
+        check_runnable(variant)
+        if variant.dtype_policy != "float32":
+            raise VariantError(f"computes in {variant.dtype_policy}; only layers in float32 can be probed in place")
+        self.variant, self.graph, self.timeout = variant, graph, timeout
+        nowhere = Path()
+        self._job = {
+            **make_job(variant, graph, weights=nowhere, images=nowhere, output=nowhere, threads=threads),
+            "backend_child": str(Path(backend_child.__file__)),
+        }
+        self._script = child
+        self._shapes: list[list[int]] = []
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="refnet-reveal-")
+        folder = Path(self._folder.name)
+        (folder / "job.json").write_text(json.dumps(self._job), encoding="utf-8")
+        self._log = folder / "child.log"
+        self._late = False
+        with open(self._log, "wb") as sink:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", str(self._script), str(folder / "job.json")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                env={**os.environ, **self._job["environment"], "KERAS_HOME": str(folder)},
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._folder.cleanup()
+
+    @property
+    def whole_graphs(self) -> bool:
+        """Whether the backend decides for a whole graph how its tensors lie, so that a layer alone tells little."""
+        return self.variant.backend == "openvino"
+
+    def take(self, layer: str, *, behind: bool = False) -> tuple[int, ...]:
+        """Take up a layer, alone or behind a convolution and an addition; the shape of its input, without the batch."""
+        answer, _ = self._ask("layer", (), name=layer, behind=behind)
+        return tuple(answer["input"])
+
+    def give(self, x: np.ndarray) -> None:
+        """The layer's input from now on, batch first."""
+        self._ask("inputs", (x,))
+
+    def run(self, *weights: np.ndarray, position: Sequence[int] | None = None) -> np.ndarray:
+        """The layer's output, or what lies at one position of its leading axes."""
+        _, arrays = self._ask("run", weights, position=None if position is None else list(position))
+        return arrays[0]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Versions, settings and devices, after the layer has run."""
+        answer, _ = self._ask("describe", ())
+        return dict(answer)
+
+    def _ask(self, ask: str, arrays: Sequence[np.ndarray], **settings: Any) -> tuple[Any, list[np.ndarray]]:
+        header = {"ask": ask, "settings": settings, "arrays": [[a.dtype.str, list(a.shape)] for a in arrays]}
+        watch = Timer(self.timeout, self._give_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._exchange(json.dumps(header).encode() + b"\n", arrays)
+        except (BrokenPipeError, EOFError) as error:
+            raise VariantError(self._reason()) from error
+        finally:
+            watch.cancel()
+
+    def _exchange(self, header: bytes, arrays: Sequence[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
+        assert self._child.stdin is not None and self._child.stdout is not None
+        self._child.stdin.write(header)
+        for array in arrays:
+            self._child.stdin.write(np.ascontiguousarray(array).tobytes())
+        self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        answer = json.loads(line)
+        return answer["answer"], [self._array(kind, shape) for kind, shape in answer["arrays"]]
+
+    def _array(self, kind: str, shape: list[int]) -> np.ndarray:
+        assert self._child.stdout is not None
+        size = np.dtype(kind).itemsize * math.prod(shape)
+        data = self._child.stdout.read(size)
+        if len(data) < size:
+            raise EOFError
+        return np.frombuffer(data, kind).reshape(shape)
+
+    def _give_up(self) -> None:
+        self._late = True
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._child.poll() is None:
+            os.killpg(self._child.pid, signal.SIGKILL)
+
+    def _reason(self) -> str:
+        status = self._child.wait()
+        if self._late:
+            return f"gave no answer within {self.timeout:g} s"
+        return reason_of_status(status, self._log)

@@ -1,0 +1,282 @@
+"""Probing in place: a known backend, refnet itself behind the pipes, is revealed; what goes wrong has a reason."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backends_support import random_images, random_weights
+
+import refnet
+from refnet import activations
+from refnet.backends import VARIANTS
+from refnet.errors import InputError, VariantError
+from refnet.graph import resnet
+from refnet.reveal import NoTreeError, Profile, Session, differences, network, replay
+from refnet.reveal.layer_order import probe_layer
+from refnet.reveal.norm_form import probe_norm
+
+GRAPH = resnet(50, input_shape=(96, 96))
+
+# In place of the backend: layers by refnet, in the arithmetic that the environment names; s one ulp too large if asked.
+CHILD = """
+import json, os, sys
+import numpy as np
+sys.path[:0] = json.loads(os.environ["REFNET_PATH"])
+from refnet import kernels, ops
+from refnet.arithmetic import Arithmetic
+from refnet.reveal.child import read, write
+job = json.load(open(sys.argv[1]))
+nodes = {node["name"]: node for node in job["nodes"]}
+how = json.loads(os.environ["REFNET_HOW"])
+off = how.pop("scale_off", False)
+last = how.pop("last_channels", None)
+arithmetic = Arithmetic(**how)
+answers, x, node = sys.stdout.buffer, None, None
+
+def run(node, x, weights):
+    keys = {"order": "order", "fma": "fma", "bias": "bias_at"}
+    kernel = {keys[name]: getattr(arithmetic, name) for name in keys}
+    if node["operation"] == "conv2d":
+        s = node["settings"]
+        return kernels.conv2d(x, *weights, strides=s["strides"], padding=s["padding"], threads=1, **kernel)
+    if node["operation"] == "mean_pool":
+        return ops.mean_pool(x, arithmetic=arithmetic)
+    if node["operation"] == "dense":
+        return kernels.conv2d(x[:, None, None], weights[0][None, None], weights[1], threads=1, **kernel)[:, 0, 0].copy()
+    epsilon = node["settings"]["epsilon"]
+    one = np.float32(1)
+    scale = np.nextafter(weights[0] * (one / np.sqrt(weights[3] + np.float32(epsilon))), np.float32(9)) if off else None
+    given = {} if scale is None else {"scale": scale}
+    return ops.batch_norm(x, *weights, epsilon=epsilon, arithmetic=arithmetic, **given)
+
+while question := read(sys.stdin.buffer):
+    (ask, settings), arrays = question
+    if ask == "layer":
+        node = nodes[settings["name"]]
+        write(answers, {"input": nodes[node["inputs"][0]]["shape"]}, [])
+    elif ask == "inputs":
+        (x,) = arrays
+        write(answers, {}, [])
+    elif ask == "describe":
+        write(answers, {"threads": 1}, [])
+    else:
+        y = run(node, x, arrays)
+        if last:
+            arithmetic_ = arithmetic
+            arithmetic = Arithmetic(**{**how, "order": "reversed"})
+            y[..., -last:] = run(node, x, arrays)[..., -last:]
+            arithmetic = arithmetic_
+        position = settings["position"]
+        write(answers, {}, [y if position is None else y[tuple(position)]])
+"""
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Any:
+    """backend(order=..., ...): a session whose layers are computed so."""
+
+    def session(graph: Any = GRAPH, **how: Any) -> Session:
+        import json
+
+        child = tmp_path / "child.py"
+        child.write_text(CHILD, encoding="utf-8")
+        environment = {"REFNET_PATH": json.dumps(sys.path), "REFNET_HOW": json.dumps(how)}
+        variant = replace(VARIANTS["numpy"], modules=("numpy",), environment=environment)
+        return Session(variant, graph, child=child)
+
+    return session
+
+
+@pytest.mark.parametrize(
+    ("layer", "how"),
+    [
+        ("conv5_block1_1_conv", {"order": "blocks:512", "fma": True}),
+        ("conv5_block1_1_conv", {"order": "lanes:8", "fma": False, "bias": "first"}),
+        ("conv4_block1_2_conv", {"order": "reversed", "fma": True, "bias": "first"}),
+        ("conv1_conv", {"order": "pairwise:4", "fma": False}),
+        ("predictions", {"order": "blocks:736,736,576", "fma": True}),
+        ("avg_pool", {"order": "blocks:4,4,1", "fma": False}),
+        ("avg_pool", {"order": "lanes:2", "fma": False, "mean": "multiply"}),
+    ],
+)
+def test_a_known_layer_is_revealed(backend: Any, layer: str, how: dict[str, Any]) -> None:
+    with backend(**how) as session:
+        found = probe_layer(session, GRAPH[layer])
+    assert found.differing == 0 and found.outputs > 0
+    assert {name: getattr(found, name) for name in how} | {"order": str(found.order)} == how
+
+
+def test_channels_that_add_otherwise_are_counted_and_named(backend: Any) -> None:
+    with backend(order="blocks:100,412,1536", last_channels=3) as session:
+        found = probe_layer(session, GRAPH["predictions"])
+    assert str(found.order) == "blocks:100,412,1536" and 0 < found.differing <= 3
+    assert "997" in found.reason and "1 of 1 places" in found.reason
+
+
+@pytest.mark.parametrize("form", ["centred", "shifted", "shifted-fma"])
+@pytest.mark.parametrize("off", [False, True], ids=["computed", "given"])
+def test_the_form_of_a_batch_normalisation(backend: Any, form: str, off: bool) -> None:
+    with backend(batch_norm=form, scale_off=off) as session:
+        found = probe_norm(session, GRAPH["conv5_block1_1_bn"])
+    assert (found.batch_norm, found.scale, found.differing) == (form, "given" if off else "computed", 0)
+
+
+def test_a_fused_shift_is_told_from_a_rounded_one(backend: Any) -> None:
+    for shift in ("rounded", "fused"):
+        with backend(batch_norm="shifted-fma", shift=shift) as session:
+            found = probe_norm(session, GRAPH["conv5_block1_1_bn"])
+        assert (found.shift, found.differing) == (shift, 0)
+
+
+def test_a_window_that_always_reaches_over_the_edge(backend: Any) -> None:
+    small = resnet(50, input_shape=(32, 32))
+    with backend(small) as session, pytest.raises(InputError, match=r"over 1 x 1 pixels.*larger pictures"):
+        probe_layer(session, small["conv5_block1_2_conv"])
+
+
+def test_such_a_layer_of_a_network_has_the_reason_in_its_entry(backend: Any) -> None:
+    small = resnet(50, input_shape=(32, 32))
+    with backend(small) as session:
+        entry = network._sum_entry(session, small["conv5_block1_2_conv"])
+    assert set(entry) == {"reason"} and "over 1 x 1 pixels" in entry["reason"]
+
+
+def test_constants_are_read_off_under_the_names_that_predict_takes(backend: Any) -> None:
+    weights = random_weights()
+    given = {"batch_norm": "shifted", "shift": "rounded", "scale": "given", "differing": 0}
+    wanted = Profile("numpy", ("ResNet50", "v1"), (96, 96), {}, {"conv1_bn": given})
+    with backend(weights.graph((96, 96)), batch_norm="shifted", scale_off=True) as session:
+        (constants,) = network._with_constants(wanted, session, weights).constants.values()
+    epsilon, one = np.float32(1.001e-5), np.float32(1)
+    scale = weights["conv1_bn/gamma"] * (one / np.sqrt(weights["conv1_bn/moving_variance"] + epsilon))
+    assert set(constants) == {"conv1_bn/scale"}
+    assert (constants["conv1_bn/scale"] == np.nextafter(scale, np.float32(9))).all()
+
+
+def test_a_layer_without_sums(backend: Any) -> None:
+    with backend() as session, pytest.raises(InputError, match="conv1_relu"):
+        probe_layer(session, GRAPH["conv1_relu"])
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import sys; print('dear me', file=sys.stderr); sys.exit(3)", "dear me"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9"),
+        ("import time; time.sleep(60)", "no answer within 2 s"),
+        ("import os; os.write(1, b'{} ')", "ended"),
+    ],
+)
+def test_a_child_that_fails_is_a_reason(tmp_path: Path, code: str, reason: str) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(code, encoding="utf-8")
+    variant = replace(VARIANTS["numpy"], modules=("numpy",))
+    session = Session(variant, GRAPH, child=child, timeout=2)
+    with session, pytest.raises(VariantError, match=reason):
+        session.take("conv1_conv")
+
+
+def test_a_missing_backend_says_how_to_get_it() -> None:
+    variant = replace(VARIANTS["torch"], modules=("a_module_that_is_not_there",))
+    with pytest.raises(VariantError, match="pip install"):
+        Session(variant, GRAPH)
+
+
+# ---- profiles and replay -------------------------------------------------------------------------------------------
+
+HOW = {
+    "order": {"conv5_block2_1_conv": "blocks:1280,768", "avg_pool": "sequential", "*": "sequential"},
+    "batch_norm": "shifted",
+    "mean": {"avg_pool": "multiply"},
+}
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    """Of a backend that does not exist: every layer has an order or a form, and constants."""
+    weights = random_weights()
+    graph = weights.graph((32, 32))
+    layers: dict[str, dict[str, Any]] = {}
+    for node in graph.nodes:
+        if node.operation in ("conv2d", "dense", "mean_pool"):
+            blocks = node.name == "conv5_block2_1_conv"
+            layers[node.name] = {"order": "blocks:1280,768" if blocks else "sequential", "fma": True, "bias": "last"}
+        if node.operation == "batch_norm":
+            layers[node.name] = {"batch_norm": "shifted", "shift": "rounded", "scale": "given"}
+    layers["avg_pool"]["mean"] = "multiply"
+    epsilon = np.float32(1.001e-5)
+    scale = {
+        f"{layer}/scale": weights[f"{layer}/gamma"] / np.sqrt(weights[f"{layer}/moving_variance"] + epsilon)
+        for layer, entry in layers.items()
+        if "scale" in entry
+    }
+    return Profile("torch", ("ResNet50", "v1"), (32, 32), {"threads": 2}, layers, {weights.hash: scale})
+
+
+def test_a_profile_comes_back_from_its_file(profile: Profile, tmp_path: Path) -> None:
+    profile.save(tmp_path / "torch.profile.json")
+    again = Profile.load(tmp_path / "torch.profile.json")
+    assert again.to_json() == profile.to_json()
+    for layer, numbers in next(iter(profile.constants.values())).items():
+        kept = next(iter(again.constants.values()))[layer]
+        assert kept.dtype == np.float32 and kept.tobytes() == numbers.tobytes()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "kind": "refnet profile", "variant": "x"}'])
+def test_a_file_that_is_no_profile(text: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(InputError):
+        Profile.load(tmp_path / "p.json")
+
+
+def test_replay_is_the_forward_pass_of_the_profile(profile: Profile) -> None:
+    """By the definition too, and whether each layer is returned or the kernels fuse them."""
+    weights, x = random_weights(), random_images(1)
+    trace = replay("torch", x, weights, profile=profile, threads=2)
+    spec = replay("torch", x, weights, profile=profile, threads=1, engine="spec")
+    assert not any(d.bits or d.zeros for d in differences(trace, spec))
+    how: dict[str, Any] = {**profile.settings(), "constants": profile.constants[weights.hash]}
+    fused = refnet.predict(x, weights, **how, classifier_activation=None)
+    assert fused.tobytes() == trace["predictions"].tobytes()
+    plain = activations(x, weights)
+    assert any(d.bits for d in differences(trace, plain))
+
+
+def test_a_profile_is_for_one_variant_size_and_weights(profile: Profile) -> None:
+    x = random_images(1)
+    for variant, pictures, weights, words in (
+        ("jax", x, random_weights(), "jax"),
+        ("torch", np.zeros((1, 64, 64, 3), np.float32), random_weights(), "64"),
+        ("torch", x, random_weights(seed=1), "weights"),
+    ):
+        with pytest.raises(InputError, match=words):
+            replay(variant, pictures, weights, profile=profile)
+
+
+def test_differences_count_bits_and_signs_of_zero() -> None:
+    ours = {"a": np.array([[1, 0, np.nan, -0.0]], np.float32)}
+    theirs = {"a": np.array([[2, -0.0, np.nan, -0.0]], np.float32)}
+    (found,) = differences(ours, theirs)
+    assert (found.bits, found.zeros, found.numbers) == (1, 1, 4)
+    with pytest.raises(InputError, match="missing"):
+        differences(ours, {})
+
+
+def test_the_whole_network_of_a_known_backend(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers of the same shapes are probed once; every layer has its entry."""
+    seen: list[str] = []
+
+    def probed(session: Session, node: Any) -> Any:
+        seen.append(node.name)
+        raise NoTreeError("not today")
+
+    monkeypatch.setattr(network, "_sum_entry", lambda session, node: seen.append(node.name) or {"reason": "not today"})
+    monkeypatch.setattr(network, "_norm_entry", lambda session, node: seen.append(node.name) or {"differing": 0})
+    with backend() as session:
+        found = network._probed(session, GRAPH, lambda layer, place, count: None)
+    assert len(found) == 53 + 53 + 2 and len(seen) < 60 and len(set(seen)) == len(seen)

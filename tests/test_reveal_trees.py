@@ -1,0 +1,173 @@
+"""The tree finder against trees that are known: drawn ones, added by refnet's own definition, are recovered exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trees import random_tree
+
+from refnet import ops
+from refnet.arithmetic import FORMATS, Arithmetic, Order, Tree, parse_order, stored
+from refnet.arithmetic.recognise import canonical
+from refnet.arithmetic.tree_nodes import Add, Grow, add, chain, fuse
+from refnet.reveal import BlackBox, Found, NoTreeError, find_tree
+
+FUSED = ((None, "nearest"),)
+NAMED = ["sequential", "reversed", "blocks:7", "blocks:20,30,13", "lanes:8", "pairwise:1", "pairwise:8"]
+PLACES = pytest.mark.parametrize("bias", [None, "last", "first"])
+SUMS = [name for name in FORMATS if name != "tf32"]  # tf32 is a format of operands only
+
+
+def box_of(
+    order: Order, terms: int, *, format_: str = "float32", fma: bool = True, bias: str | None = None
+) -> BlackBox:
+    """A sum by the definition, seen from outside."""
+    arithmetic = Arithmetic(format_, format_, order, fma, bias or "last")
+
+    def sum_of(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        a, b = inputs[None, :terms], np.ascontiguousarray(weights[:, :terms].T)
+        result: np.ndarray = ops.sums(a, b, weights[:, terms] if bias else None, arithmetic=arithmetic)[0]
+        return result
+
+    return BlackBox(sum_of, terms + (bias is not None), FORMATS[format_], bias=bias is not None)
+
+
+def assert_same(found: Found, tree: Tree, fma: bool, bias: str | None) -> None:
+    """The same tree up to what changes no bit; where fma shows nowhere in it, both answers are right."""
+    assert bias is None or found.bias == bias
+    if found.fma != fma:
+        assert fma and not any(isinstance(n, Grow) and sum(map(len, n.leaves)) + n.on_top > 1 for n in tree.program)
+        return
+    recovered = Tree.of(found.order, len(tree.leaves))
+    place = bias or "last"
+    assert canonical(recovered.program, fma, place) == canonical(tree.program, fma, place)
+
+
+def recover(seed: int, leaves: int, format_: str, fma: bool, bias: str | None, fused: bool) -> None:
+    tree = random_tree(seed, leaves, fused=FUSED if fused else ())
+    assert_same(find_tree(box_of(tree, leaves, format_=format_, fma=fma, bias=bias)), tree, fma, bias)
+
+
+@pytest.mark.parametrize("format_", SUMS)
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32), leaves=st.integers(2, 60), fma=st.booleans(), fused=st.booleans(),
+    bias=st.sampled_from([None, "last", "first"]),
+)  # fmt: skip
+def test_random_trees_are_recovered_exactly(
+    seed: int, leaves: int, format_: str, fma: bool, bias: str | None, fused: bool
+) -> None:
+    recover(seed, leaves, format_, fma, bias, fused)
+
+
+@pytest.mark.parametrize(("format_", "leaves"), [("float32", 1000), ("float64", 400), ("bfloat16", 400)])
+def test_hundreds_of_leaves(format_: str, leaves: int) -> None:
+    """In bfloat16 more than its sums can count: parts are switched off."""
+    recover(7, leaves, format_, True, "last", False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fused", [False, True], ids=["chains", "fused"])
+@pytest.mark.parametrize(("format_", "leaves"), [("float32", 5000), ("float64", 5000), ("float16", 2500)])
+def test_thousands_of_leaves(format_: str, leaves: int, fused: bool) -> None:
+    recover(11, leaves, format_, True, None, fused)
+
+
+@PLACES
+@pytest.mark.parametrize("fma", [True, False])
+@pytest.mark.parametrize("name", NAMED)
+def test_named_orders_are_found_by_their_names(name: str, fma: bool, bias: str | None) -> None:
+    order = parse_order(name)
+    found = find_tree(box_of(order, 63, fma=fma, bias=bias))
+    assert str(found.order) == name and found.bias == (bias or "last")
+    assert found.fma == fma or name == "pairwise:1"
+
+
+def test_a_chain_needs_few_questions() -> None:
+    """K - 1 pairs and K products; from the other end a few times as many, not K^2 / 2."""
+    for name, most in (("sequential", 2.3), ("reversed", 6), ("lanes:16", 6)):
+        asked = []
+        box = counted(box_of(parse_order(name), 1000), asked)
+        find_tree(box)
+        assert sum(asked) < most * 1000, name
+
+
+def counted(box: BlackBox, asked: list[int]) -> BlackBox:
+    def sum_of(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        asked.append(len(weights))
+        return box.sum_of(weights, inputs)
+
+    return replace(box, sum_of=sum_of)
+
+
+# ---- what is no tree, and says so ----------------------------------------------------------------------------------
+
+
+def drawn_each_time(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """Another order in every call."""
+    rng = np.random.default_rng(weights.view(np.uint32).sum() + drawn_each_time.__dict__.setdefault("calls", 0))
+    drawn_each_time.__dict__["calls"] += 1
+    return np.cumsum((weights * inputs)[:, rng.permutation(weights.shape[1])], axis=1)[:, -1]
+
+
+def large_first(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """The order depends on the numbers."""
+    products = weights * inputs
+    order = np.argsort(-np.abs(products), axis=1, kind="stable")
+    return np.cumsum(np.take_along_axis(products, order, axis=1), axis=1)[:, -1]
+
+
+def two_orders(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """One output adds forwards, the next one backwards."""
+    products = weights * inputs
+    products[1::2] = products[1::2, ::-1]
+    return np.cumsum(products, axis=1)[:, -1]
+
+
+def compensated(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    a, b = inputs[None], np.ascontiguousarray(weights.T)
+    result: np.ndarray = ops.sums(a, b, None, arithmetic=Arithmetic(order="kahan"))[0]
+    return result
+
+
+def by_transform(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """As fast convolutions do: sums of weights times sums of inputs, put together."""
+    w, x = weights.reshape(len(weights), -1, 2), inputs.reshape(-1, 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # the masks are large
+        both = (w.sum(2) * x.sum(1)).sum(1, dtype=np.float32)
+        return both - (w[:, :, 0] * x[:, 1] + w[:, :, 1] * x[:, 0]).sum(1, dtype=np.float32)
+
+
+@pytest.mark.parametrize("sum_of", [drawn_each_time, large_first, two_orders, compensated, by_transform])
+def test_what_is_no_tree_is_reported(sum_of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+    with pytest.raises(NoTreeError):
+        find_tree(BlackBox(sum_of, 64, FORMATS["float32"]))
+
+
+def test_a_bias_in_the_middle_is_reported() -> None:
+    tree = Tree((Grow((range(3),)), Grow((range(5, 6),)), Add(), Grow((range(3, 5),)), Add()))
+    box = box_of(tree, 6)
+    swapped = BlackBox(lambda w, x: box.sum_of(w, np.where(np.arange(6) == 5, 1, x)), 6, box.format, bias=True)
+    with pytest.raises(NoTreeError, match="bias"):
+        find_tree(swapped)
+
+
+def test_operands_that_are_rounded_are_reported() -> None:
+    """Weights cut to bfloat16 on their way into a float32 sum."""
+    inner = box_of(parse_order("sequential"), 40)
+    box = BlackBox(lambda w, x: inner.sum_of(stored(w, FORMATS["bfloat16"]), x), 40, inner.format)
+    with pytest.raises(NoTreeError, match="narrower"):
+        find_tree(box)
+
+
+def test_fused_sums_that_masks_confuse() -> None:
+    """{0, 1, x} with x = {2, 3} and {x, 2, 3} with x = {0, 1} answer all masks alike; rounding tells them apart."""
+    for program in (fuse([0, 1], fuse([2, 3])), fuse([2, 3], fuse([0, 1])), add(fuse([0, 1]), fuse([2, 3])),
+                    fuse([0, 1, 2, 3]), fuse([1, 2, 3], chain(0)), fuse([0, 1, 2], fuse([3, 4, 5]))):  # fmt: skip
+        tree = Tree(program)
+        assert_same(find_tree(box_of(tree, len(tree.leaves))), tree, True, None)
