@@ -80,7 +80,19 @@ def rounded_sum(a: Any, b: Any, bits: int) -> Any:
 
 def rounded_product_sum(x: Any, s: Any, t: Any, bits: int) -> Any:
     """RN(x s + t) by mpmath.libmp, whose product is exact."""
-    return mpf_add(mpf_mul(x, s), t, bits, "n")
+    return rounded_wide_sum(mpf_mul(x, s), t, bits)
+
+
+def rounded_wide_sum(a: Any, b: Any, bits: int) -> Any:
+    """RN(a + b) by mpmath.libmp for numbers of up to 3 `bits` and 53 bits.
+
+    Where it rounds itself, mpf_add takes a number far below the first bit of the other for one below its last bit,
+    which is wrong for numbers wider than `bits`; so it adds exactly unless they are so far apart that this is true.
+    """
+    tops = [number[2] + number[3] for number in (a, b) if number[1]]
+    if len(tops) == 2 and abs(tops[0] - tops[1]) > 8 * bits + 256:
+        return mpf_add(a, b, bits, "n")
+    return mpf_pos(mpf_add(a, b), bits, "n")
 
 
 def fraction(number: Number) -> Fraction:

@@ -20,11 +20,12 @@ from big_numbers import (
     raws,
     rounded_product_sum,
     rounded_sum,
+    rounded_wide_sum,
     significands,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mpmath.libmp import from_float, mpf_cmp, mpf_mul, mpf_neg, mpf_pos, mpf_sub
+from mpmath.libmp import from_float, mpf_cmp, mpf_mul, mpf_neg, mpf_pos
 
 from refnet.arithmetic.big_floats import BigFloats
 from refnet.errors import InputError
@@ -104,6 +105,17 @@ def test_add_and_scale_of_every_small_number(bits: int) -> None:
         s = (-(1 << bits) + 1, -3)
         scaled = big.scale_shift(array(every, bits, (-1, 1)), array([s], bits), vector)
         assert raws(scaled) == [nearest(fraction(x) * fraction(s) + fraction(y), bits) for x in every]
+
+
+def test_the_judge_of_wide_sums_rounds_once() -> None:
+    """Numbers just below a tie, which a far smaller one may lift above it: there mpmath's own rounded sum errs."""
+    bits, errors = 128, 0
+    for below, distance in itertools.product(range(1, 40), range(100, 140)):
+        wide, small = ((3 << 2 * bits - 2) + (1 << bits - 1) - below, 0), ((1 << bits) - 1, -distance)
+        exact = nearest(fraction(wide) + fraction(small), bits)
+        assert rounded_wide_sum(raw(wide), raw(small), bits) == exact
+        errors += rounded_sum(raw(wide), raw(small), bits) != exact
+    assert errors
 
 
 @EVERY_PRECISION
@@ -274,7 +286,10 @@ def test_operations_are_those_of_the_plain_engine(digits: int, seed: int) -> Non
     same(plain, inputs, x)
     normal = plain.batch_norm(inputs, gamma, beta, mean, variance, epsilon=BATCH_NORM_EPSILON)
     s = [plain._scale(*pair, BATCH_NORM_EPSILON) for pair in zip(gamma.tolist(), variance.tolist(), strict=True)]
-    t = [mpf_sub(from_float(b), mpf_mul(from_float(m), k), bits, "n") for b, m, k in zip(beta, mean, s, strict=True)]
+    t = [
+        rounded_wide_sum(from_float(b), mpf_neg(mpf_mul(from_float(m), k)), bits)
+        for b, m, k in zip(beta, mean, s, strict=True)
+    ]
     normal_fast = big.scale_shift(x, BigFloats.from_raw(s, bits), BigFloats.from_raw(t, bits))
     same(plain, normal, normal_fast)
     total, total_fast = plain.add(normal, others), big.add(normal_fast, y)

@@ -65,6 +65,16 @@ def test_random_trees_are_recovered_exactly(
     recover(seed, leaves, format_, fma, bias, fused)
 
 
+@PLACES
+def test_an_fma_at_the_end_of_a_chain_of_rounded_products(bias: str | None) -> None:
+    """Where a bias starts the chain, only fma=False with a fused sum of one product says so."""
+    tree = Tree(fuse([4], chain(range(4))))
+    found = find_tree(box_of(tree, 5, format_="float16", fma=False, bias=bias))
+    assert found.fma == (bias != "first")
+    if bias == "first":
+        assert_same(found, tree, False, bias)
+
+
 @pytest.mark.parametrize(("format_", "leaves"), [("float32", 1000), ("float64", 400), ("bfloat16", 400)])
 def test_hundreds_of_leaves(format_: str, leaves: int) -> None:
     """In bfloat16 more than its sums can count: parts are switched off."""

@@ -20,10 +20,11 @@ import refnet
 from refnet import Certificate
 from refnet.backends import Run
 from refnet.certificate import kept, kept_certificate
-from refnet.drift import DEFAULT_TRUTH, OWN, TRUTHS, Drift, measure_drift, measuring, truth
+from refnet.drift import DEFAULT_TRUTH, OWN, TRUTHS, Drift, truth
 from refnet.graph import resnet
 from refnet.provenance import sha256_of_array
 from refnet.report import markdown, tables
+from refnet.verdict import measure_drift, measuring
 from refnet.weights import Weights
 
 PICTURE = refnet.load_image(refnet.bundled_image(), size=32)

@@ -35,7 +35,7 @@ def random_tree(seed: int, leaves: int, *, fused: tuple[tuple[str | None, str], 
 def _node(
     rng: np.random.Generator, run: list[int], start: Program, fused: tuple[tuple[str | None, str], ...]
 ) -> Program:
-    if fused and rng.random() < 0.4:
+    if fused and rng.random() < 0.4 and not (start and len(run) == 1):  # one product fused on a value: that is an fma
         format_, mode = fused[rng.integers(len(fused))]
         return fuse(run, start, format_, mode)
     return chain(run, start)

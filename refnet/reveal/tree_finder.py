@@ -10,8 +10,8 @@ from .. import ops
 from ..arithmetic import MEANS, Arithmetic, Order, Tree, recognise, stored
 from .assembly import has_fma, partners, program_of, without_bias
 from .black_box import BlackBox, NoTreeError
-from .meetings import find_meetings
-from .rounding import rounded_products
+from .meetings import Meeting, find_meetings
+from .rounding import Flags, rounded_products
 
 CHECKED = 64  # sums of drawn numbers
 
@@ -36,9 +36,18 @@ def find_tree(box: BlackBox, seed: int = 0) -> Found:
     rounded = rounded_products(box, partners(top, box.terms))
     fma = has_fma(top, rounded)
     top, place = without_bias(top, box.terms - 1, rounded) if box.bias else (top, "last")
-    tree = Tree(program_of(top, rounded, fma))
-    found = Found(recognise(tree, fma=fma, bias=place), fma, place)
-    return checked(box, found, seed)
+    try:
+        return checked(box, _named(top, rounded, fma, place), seed)
+    except NoTreeError:
+        if not fma:
+            raise
+    # Some products were rounded where fma=True has no node for it: the first one on a bias. Then each fma is a fused
+    # sum of its own.
+    return checked(box, _named(top, rounded, False, place), seed)
+
+
+def _named(top: Meeting, rounded: Flags, fma: bool, place: str) -> Found:
+    return Found(recognise(Tree(program_of(top, rounded, fma)), fma=fma, bias=place), fma, place)
 
 
 def checked(box: BlackBox, found: Found, seed: int = 0) -> Found:

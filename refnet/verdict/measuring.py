@@ -85,7 +85,8 @@ def measure_drift(
         rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, progress=progress)
     about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
-    return Drift(about, {**true.about, "top5": truth_best}, tuple(rows))
+    top5 = [[list(ranked) for ranked in picture] for picture in truth_best]  # as a file gives them back
+    return Drift(about, {**true.about, "top5": top5}, tuple(rows))
 
 
 def judge_runs(
