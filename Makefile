@@ -2,7 +2,8 @@
 #               make drift VARIANTS="tensorflow jax"    installs and runs only those
 # make evidence   every variant on PICTURES and WEIGHTS, where the right verdict is known: writes docs/evidence.md.
 #               Takes hours, and goes on where it was interrupted; VARIANTS="torch jax" PICTURES=3 WEIGHTS=0 is a slice
-# make test     style, types and all tests but the slow ones;  make test-slow: all tests
+# make test     style, types and all tests but the slow ones, the same examples each time
+# make test-slow   all tests, with newly drawn examples
 #               both run WORKERS tests at once (2)
 # make clean    removes all that this file makes, .venv too
 
@@ -11,7 +12,7 @@ VARIANTS ?= default
 DRIFT ?= drift.json
 PICTURES ?= all
 WEIGHTS ?= 0,1,2
-SELECT ?= -m "not slow"
+SELECT ?= -m "not slow" --hypothesis-profile same
 WORKERS ?= 2
 
 VENV := .venv

@@ -12,6 +12,8 @@ from refnet.weights import Weights
 
 # A first call may compile a kernel, so a single example has no deadline; a failure prints what repeats it.
 settings.register_profile("refnet", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+# The same examples each time: what a change is held against must not fail by the luck of another draw.
+settings.register_profile("same", parent=settings.get_profile("refnet"), derandomize=True)
 settings.load_profile("refnet")
 
 
