@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,8 +21,11 @@ from .bands import Bands
 from .hypothesis import nominal
 from .layer import judge_layer
 from .logits import judge_logits
+from .sharing import Digests, Shared, looked_at
 
 Array = NDArray[np.floating]
+OfLayer = tuple[Verdict, dict[str, float]]
+"""The verdict on a layer, and its evidence."""
 
 
 def judged(
@@ -34,19 +37,19 @@ def judged(
     weights: Weights,
     explained: Bands,
     *,
+    digests: Digests,
+    known: Shared[OfLayer],
     threads: int = 1,
-    watch: Callable[[str], None] | None = None,
 ) -> VariantDrift:
     """The row with its verdicts. trace: every layer of the variant; logits: of the plain model; truth: every layer.
 
-    watch: called with the name of each layer that is done. Layers are judged side by side on `threads` threads.
+    digests: of the trace.  known: verdicts on other variants, to which new ones are added. Layers are judged side by
+    side on `threads` threads.
     """
 
-    def judge(node: Node) -> tuple[Verdict, dict[str, float]]:
-        found = _of_layer(node, row, trace, truth, graph, weights, explained)
-        if watch:
-            watch(node.name)
-        return found
+    def judge(node: Node) -> OfLayer:
+        key = node.name, *(digests[name] for name in looked_at(node, graph))
+        return known.of(key, lambda: _of_layer(node, row, trace, truth, graph, weights, explained))
 
     with ThreadPoolExecutor(threads) as pool:
         rows = dict(zip(graph.names, pool.map(judge, graph.nodes), strict=True))
@@ -71,7 +74,7 @@ def _of_layer(
     graph: Graph,
     weights: Weights,
     explained: Bands,
-) -> tuple[Verdict, dict[str, float]]:
+) -> OfLayer:
     band = explained[node.name].of(nominal(trace[node.name])).evidence()
     if node.operation == "input":
         return judge_picture(trace[node.name], truth[node.name]), {**NO_EVIDENCE, **band}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -31,8 +31,9 @@ from ..graph import Graph, Node
 from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
-from .bands import Bands, bands
-from .judging import judged
+from .bands import bands
+from .judging import OfLayer, judged
+from .sharing import Digests, Shared, digests_of
 
 Array = NDArray[np.floating]
 Measured = tuple[dict[str, float], Histogram]
@@ -105,21 +106,22 @@ def judge_runs(
     tell, graph = progress or _silent, w.graph(x.shape[1:3])
     trace, seconds = _own_trace(x, w, threads, tell)
     own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance, seconds=seconds)
-    every = [own, *runs]
+    every, cores = [own, *runs], threads or usable_cores()
     with timed("measures", tell):
-        rows = _measure_all(every, true, graph, w, threads or usable_cores())
+        digests = {ran.variant: digests_of(ran.trace, cores) for ran in every if ran.trace is not None}
+        rows = _measure_all(every, digests, true, graph, w, cores)
     with timed("bands", tell):
         explained = bands(x, w, true, first=trace, threads=threads)
     with timed("verdicts", tell):
-        return [_judged(row, ran, true, graph, w, explained, threads) for row, ran in zip(rows, every, strict=True)]
+        known = Shared[OfLayer]()
 
+        def judge(row: VariantDrift, ran: Run) -> VariantDrift:
+            if ran.trace is None or ran.logits is None:
+                return row
+            sharing: Any = {"digests": digests[ran.variant], "known": known, "threads": cores}
+            return judged(row, ran.trace, ran.logits, true, graph, w, explained, **sharing)
 
-def _judged(
-    row: VariantDrift, ran: Run, true: Trace, graph: Graph, w: Weights, explained: Bands, threads: int | None
-) -> VariantDrift:
-    if ran.trace is None or ran.logits is None:
-        return row
-    return judged(row, ran.trace, ran.logits, true, graph, w, explained, threads=threads or usable_cores())
+        return [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
 
 
 def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:
@@ -130,14 +132,21 @@ def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tup
     return trace, time.monotonic() - begin
 
 
-def _measure_all(runs: Sequence[Run], true: Trace, graph: Graph, w: Weights, threads: int) -> list[VariantDrift]:
+def _measure_all(
+    runs: Sequence[Run], digests: Mapping[str, Digests], true: Trace, graph: Graph, w: Weights, threads: int
+) -> list[VariantDrift]:
     """Rows in the order of `runs`. A layer is measured for all variants at once, as they share its sum |a b|."""
     traces = {ran.variant: ran.trace for ran in runs if ran.trace is not None}
 
     def measure_layer(node: Node) -> dict[str, Measured]:
         truth = true[node.name]
         scale = sum_of_magnitudes(node, true[node.inputs[0]], w, threads=1) if node.inputs else None
-        return {variant: _measured(trace[node.name], truth, scale) for variant, trace in traces.items()}
+        known = Shared[Measured]()
+
+        def measured_of(variant: str) -> Measured:
+            return known.of(digests[variant][node.name], lambda: _measured(traces[variant][node.name], truth, scale))
+
+        return {variant: measured_of(variant) for variant in traces}
 
     with ThreadPoolExecutor(threads) as pool:
         measured = dict(zip(graph.names, pool.map(measure_layer, graph.nodes), strict=True))
