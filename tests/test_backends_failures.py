@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(weights: Weights, cache: Path, script: Path, folder: Path) -> dict[str, Run]:
     variants = [fake(name) for name in EXPECTED]
     (folder / "log-taken.log").mkdir()
-    found = run(variants, weights, random_images(3), folder, threads=1, timeout=120, cache=cache, child=script)
+    how = {"threads": 1, "timeout": 120, "at_once": 2, "cache": cache, "child": script}
+    found = run(variants, weights, random_images(3), folder, **how)  # type: ignore[arg-type]
     return {result.variant: result for result in found}
 
 
@@ -160,6 +162,28 @@ def test_a_child_that_hangs_goes_with_all_it_started(
     assert len(processes) == 2
     assert all(map(gone, processes))
     assert [path.name for path in tmp_path.iterdir()] == ["hang.log"]
+
+
+def test_an_interrupt_ends_all_children_that_work_and_starts_no_more(
+    weights: Weights, cache: Path, script: Path, tmp_path: Path
+) -> None:
+    processes: list[int] = []
+
+    def progress(variant: str, stage: str, seconds: float) -> None:
+        numbers = [int(word) for word in stage.split() if word.isdigit()]
+        processes.extend(numbers)
+        if len(processes) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    hanging = [fake(name) for name in ("hang-1", "hang-2", "hang-3")]
+    how = {"at_once": 2, "timeout": 60, "cache": cache, "child": script, "progress": progress}
+    with pytest.raises(KeyboardInterrupt):
+        run(hanging, weights, random_images(1), tmp_path, **how)  # type: ignore[arg-type]
+    deadline = time.monotonic() + 10
+    while not all(map(gone, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(processes) == 4 and all(map(gone, processes))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hang-1.log", "hang-2.log"]
 
 
 def test_a_child_that_prints_without_end_fills_no_disk(

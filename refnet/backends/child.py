@@ -415,3 +415,6 @@ def start(path: str, work: Callable[[Job], None] | None = None) -> None:
 
 if __name__ == "__main__":
     start(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is written; frameworks take a second or two to take themselves apart

@@ -9,15 +9,24 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 
 LONGEST_LINE = 1 << 16  # bytes; of a line without end the last ones are kept
+POLL = 0.25  # seconds until a child that ended, or was to be stopped, is noticed at the latest
 
 
-def watch(command: Sequence[str], log: Path, *, timeout: float, on_line: Callable[[str], None]) -> int | None:
+class StoppedError(Exception):
+    """`stop` was set."""
+
+
+def watch(
+    command: Sequence[str], log: Path, *, timeout: float, on_line: Callable[[str], None], stop: Event | None = None
+) -> int | None:
     """Run `command` to its end and return its exit status (negative: the signal it died from), None after `timeout` s.
 
     stderr goes to the file `log`, stdout line by line to `on_line`. The child leads a process group of its own, which
-    is killed when the time is over or when an exception (KeyboardInterrupt too) leaves this call.
+    is killed when the time is over or when an exception (KeyboardInterrupt too) leaves this call. Setting `stop`, from
+    another thread, raises StoppedError here.
     """
     with open(log, "wb") as sink:
         child = subprocess.Popen(
@@ -25,7 +34,7 @@ def watch(command: Sequence[str], log: Path, *, timeout: float, on_line: Callabl
         )
         try:
             end = time.monotonic() + timeout
-            _read_lines(child, end, on_line)
+            _read_lines(child, end, on_line, stop or Event())
             return child.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             return None
@@ -33,14 +42,16 @@ def watch(command: Sequence[str], log: Path, *, timeout: float, on_line: Callabl
             _kill_group(child)
 
 
-def _read_lines(child: subprocess.Popen[bytes], end: float, on_line: Callable[[str], None]) -> None:
+def _read_lines(child: subprocess.Popen[bytes], end: float, on_line: Callable[[str], None], stop: Event) -> None:
     """Hand on stdout until it closes or the child ends; TimeoutExpired when the monotonic clock comes to `end`."""
     assert child.stdout is not None
     pipe, rest = child.stdout.fileno(), b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while (left := end - time.monotonic()) > 0:
-            if not selector.select(min(left, 0.5)):
+            if stop.is_set():
+                raise StoppedError
+            if not selector.select(min(left, POLL)):
                 if child.poll() is not None:  # a grandchild keeps the pipe open
                     return
                 continue

@@ -1,4 +1,4 @@
-"""Run variants one after the other, each in a fresh child process; whatever happens to one, the others go on."""
+"""Run variants, each in a fresh child process; whatever happens to one, the others go on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .job import make_job
 from .kept import fingerprint, mark, seconds_of
 from .process import watch
 from .result import read_result, reason_of_status, remarks
+from .side_by_side import side_by_side
 from .variant import Variant
 from .variants import select
 
@@ -74,6 +76,7 @@ class _Task:
     resume: bool
     child: Path
     progress: Progress
+    stop: Event = field(default_factory=Event)
 
 
 def run(
@@ -86,6 +89,7 @@ def run(
     seed: int = 0,
     timeout: float = TIMEOUT,
     resume: bool = False,
+    at_once: int = 1,
     progress: Progress | None = None,
     cache: Path | None = None,
     child: Path = CHILD,
@@ -95,9 +99,11 @@ def run(
     Under `folder` a variant that succeeds gets a folder of its name (`logits.npy` and the Trace folder `trace`), and
     each one that was started gets `NAME.log`, its stderr. `threads=None` leaves each framework's own choice; `seed` is
     what the frameworks' generators start from; `timeout` is in seconds, for one variant; `resume` takes results that an
-    earlier run left in `folder` where all that they come from is the same (kept.fingerprint); `cache` is where the
-    exchange file of the weights is kept; `child` is the script that does the work. Raises InputError for what check_run
-    refuses; whatever else goes wrong with a variant is the reason of its Run.
+    earlier run left in `folder` where all that they come from is the same (kept.fingerprint); `at_once` is how many
+    children there are at a time, which saves the time in which a framework starts on one core; `progress` is called
+    from other threads then; `cache` is where the exchange file of the weights is kept; `child` is the script that does
+    the work. Raises InputError for what check_run refuses; whatever else goes wrong with a variant is the reason of its
+    Run.
     """
     chosen = select(variants)
     folder = Path(folder)
@@ -119,7 +125,7 @@ def run(
                 child=child,
                 progress=progress or (lambda variant, stage, seconds: None),
             )
-            return [_run_one(variant, task) for variant in chosen]
+            return side_by_side(lambda variant: _run_one(variant, task), chosen, at_once, task.stop)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
 
@@ -151,7 +157,7 @@ def _run_one(variant: Variant, task: _Task) -> Run:
         if (kept := _kept(variant, task, job, facts)) is not None:
             return ended("ok", **kept)
         with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".{variant.name}-") as work:
-            status = watch(_command(job, task, Path(work)), log, timeout=task.timeout, on_line=on_line)
+            status = watch(_command(job, task, Path(work)), log, timeout=task.timeout, on_line=on_line, stop=task.stop)
             if status is None:
                 return ended("timeout", f"no result within {task.timeout:g} s; the last stage was {last_stage}")
             if status != 0:

@@ -82,7 +82,8 @@ def measure_drift(
     tell = progress or _silent
     true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
     with _working(folder) as place:
-        ran = run(chosen, w, x, place, threads=threads, timeout=timeout, resume=resume, progress=progress)
+        how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
+        ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
         rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, progress=progress)
     about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
