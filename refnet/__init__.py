@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from . import backends as backends
     from . import bench as bench
     from . import certificate as certificate
+    from . import comparison as comparison
     from . import diagnosis as diagnosis
     from . import drift as drift
     from . import errors as errors
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # type checkers cannot follow __getattr__; tests hold this li
     from .certificate import Certificate as Certificate
     from .certificate import certify as certify
     from .certificate import check_certificate as check_certificate
+    from .comparison import VariantComparison as VariantComparison
+    from .comparison import compare as compare
     from .diagnosis import Cause as Cause
     from .diagnosis import Diagnosis as Diagnosis
     from .diagnosis import diagnose as diagnose
@@ -62,6 +65,7 @@ _NAMES = {
     "backends": (),
     "bench": (),
     "certificate": ("Certificate", "certify", "check_certificate"),
+    "comparison": ("VariantComparison", "compare"),
     "diagnosis": ("Cause", "Diagnosis", "diagnose"),
     "drift": ("Drift",),
     "errors": ("InputError", "RefnetError", "VariantError"),

@@ -30,6 +30,7 @@ STAGES = (
     "verdict",
     "diagnosis",
     "reveal",
+    "comparison",
     "claims",
     "testing",
     "report",

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, Quiet, WeightsSource, names_in
+from .options import Images, Quiet, VariantsFile, WeightsSource, names_in
 from .screen import Stages, complain, output
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def drift(
         str,
         typer.Option(metavar="A,B", help="Names, default (at most 12), all, or none. Named ones must be able to run."),
     ] = "default",
-    variants_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="More variants, as TOML; docs/drift.md describes it.")
-    ] = None,
+    variants_file: VariantsFile = None,
     trace: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="A trace from another machine or program, as one more row; repeatable."),

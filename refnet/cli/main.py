@@ -14,6 +14,7 @@ from ..errors import RefnetError
 from .bench import bench
 from .certify import certify
 from .claims import claims
+from .compare import compare
 from .diagnose import diagnose
 from .doctor import doctor
 from .drift import drift
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(certify)
 app.command()(drift)
+app.command()(compare)
 app.command()(claims)
 app.command()(doctor)
 app.command()(evidence)

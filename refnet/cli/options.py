@@ -26,6 +26,10 @@ Threads = Annotated[
     typer.Option("--threads", metavar="N", min=1, help="Threads.  [default: the cores this process may use]"),
 ]
 PictureSize = Annotated[int, typer.Option("--size", metavar="N", min=32, help="Height and width of the pictures.")]
+VariantsFile = Annotated[
+    Path | None,
+    typer.Option("--variants-file", metavar="FILE", help="More variants, as TOML; docs/drift.md describes it."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 

@@ -1,6 +1,7 @@
 """Reports of a drift and of a certificate: on the terminal, as pages, a picture, and as data."""
 
 from .certificate import certificate_tables, check_lines
+from .comparison import comparison_tables
 from .files import check_report, write_pages, write_report
 from .html import html
 from .markdown import markdown
@@ -11,6 +12,7 @@ __all__ = [
     "certificate_tables",
     "check_lines",
     "check_report",
+    "comparison_tables",
     "html",
     "markdown",
     "plot",

@@ -12,7 +12,7 @@ from .summary import CAPTION, STATUS_STYLES, SUMMARY, headline, proven_digits_of
 from .tolerances import Tolerances, logits_line, tolerances
 from .words import by_verdict, label, look_of, sentence
 
-NAMES = ("variant", "verdict", "first layer", "")
+NAMES = ("variant", "verdict", "layer", "first layer", "")
 
 
 def tables(drift: Drift) -> Group:

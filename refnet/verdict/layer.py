@@ -21,6 +21,9 @@ from .limits import Limits, limits
 from .local import Local
 
 Array = NDArray[np.floating]
+TOGETHER = "computed together with"
+"""How the reason begins where a layer is what it should be as part of a run of layers, and not by itself."""
+
 FLUSHED = 2.0**-126
 """Where only numbers below the smallest normal one of float32 differ, they were flushed to zero."""
 
@@ -55,6 +58,11 @@ def judge_layer(node: Node, graph: Graph, weights: Mapping[str, Array], trace: M
         reason = "the layer cancels: rounding alone is as large as its outputs, so that nothing can be said of it"
         verdict = replace(verdict, kind="undecided", reason=reason)
     return Judged(verdict, _evidence(local), local)
+
+
+def is_fused(verdict: Verdict) -> bool:
+    """Whether the layer was found to be computed together with those before it."""
+    return verdict.reason.startswith(TOGETHER)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ def _otherwise(local: Local, graph: Graph) -> Iterator[Verdict | None]:
     for run in runs:
         found = _as_expected(run, layers)
         if found.fine:
-            yield replace(found, reason=f"computed together with {_names(run)}: {found.reason}")
+            yield replace(found, reason=f"{TOGETHER} {_names(run)}: {found.reason}")
     for candidate in [local, *runs] if local.format == "float32" else []:
         for hypothesis in REDUCED:
             yield _as_reduced(candidate, hypothesis, layers)
@@ -190,7 +198,7 @@ def _as_reduced(local: Local, hypothesis: Hypothesis, layers: int) -> Verdict | 
     if not fit.fits:
         return None
     expected = fit_of(local.errors, local.scale, allowed)
-    together = f"computed together with {_names(local)}: " if not alone_ else ""
+    together = f"{TOGETHER} {_names(local)}: " if not alone_ else ""
     reason = f"{together}{hypothesis.words}: {fit.words()}; as {local.format} it would be {expected.ratio:.2g} times"
     ulps = (hypothesis.steps or hypothesis.halves) * 2 * FORMATS[hypothesis.format].unit_roundoff
     return Verdict("reduced", hypothesis.format, reason, margin=fit.margin, power=max(power_of(local, allowed), ulps))

@@ -81,11 +81,11 @@ def measure_drift(
     elsewhere = load_runs(traces, w, x)
     tell = progress or _silent
     true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
-    with _working(folder) as place:
+    with working_folder(folder) as place:
         how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
         ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
         rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, progress=progress)
-    about = provenance(weights=_about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
+    about = provenance(weights=about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
     top5 = [[list(ranked) for ranked in picture] for picture in truth_best]  # as a file gives them back
     return Drift(about, {**true.about, "top5": top5}, tuple(rows))
@@ -191,11 +191,11 @@ def _looking(plain: Array, layered: Array) -> dict[str, float]:
     }
 
 
-def _about_weights(w: Weights) -> dict[str, Any]:
+def about_weights(w: Weights) -> dict[str, Any]:
     return {"source": w.source, "sha256": w.hash, "depth": w.depth, "variant": w.variant}
 
 
-def _working(folder: str | Path | None) -> AbstractContextManager[str | Path]:
+def working_folder(folder: str | Path | None) -> AbstractContextManager[str | Path]:
     return nullcontext(folder) if folder is not None else TemporaryDirectory(prefix="refnet-")
 
 

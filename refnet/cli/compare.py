@@ -1,0 +1,76 @@
+"""`refnet compare`: two variants side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import VariantError
+from .exits import FAILED, NOT_RUN, OK
+from .options import Images, Quiet, VariantsFile, WeightsSource
+from .screen import Stages, complain, output
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="VARIANT", help="A variant, as in refnet drift: torch.")],
+    second: Annotated[str, typer.Argument(metavar="VARIANT", help="Another one: tensorflow.")],
+    image: Images = None,
+    weights: WeightsSource = "synthetic",
+    variants_file: VariantsFile = None,
+    truth: Annotated[
+        str, typer.Option(metavar="NAME", help="What tells which is nearer: the quick float64, or certified.")
+    ] = "float64",
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads of refnet and of both.  [default: as in refnet drift]"),
+    ] = None,
+    timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for each backend.")] = 600,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep the backends' traces and logs in this folder.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="The comparison as JSON.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Run two variants on one picture, and show in which layer and for which reason their bits first part.
+
+    Then: which layers compute otherwise, how the difference grows by depth, the logits, and which of the two is nearer
+    to the truth. Exits with 0 if they are equal or each differs from the truth by rounding alone, else with 1; with 3
+    if one of them cannot run.
+    """
+    from ..comparison import compare as compared
+    from ..drift.storage import check_output
+    from ..images import bundled_image, load_images
+    from ..report import comparison_tables
+    from ..weights import load_weights
+
+    if json is not None:
+        check_output(json, [".json"])
+    x = load_images(image or [bundled_image()])
+    try:
+        with Stages(quiet=quiet) as stages:
+            stages("weights", "start", 0)
+            w = load_weights(weights)
+            found = compared(
+                first,
+                second,
+                x,
+                w,
+                truth=truth,
+                threads=threads,
+                timeout=timeout,
+                folder=folder,
+                variants_file=variants_file,
+                progress=stages,
+            )
+    except VariantError as error:
+        complain(str(error))
+        return NOT_RUN
+    if json is not None:
+        found.save(json)
+    if not quiet:
+        output().print(comparison_tables(found), soft_wrap=True)
+        if json is not None:
+            output().print(f"\nwritten: {json}", style="dim", soft_wrap=True)
+    return OK if found.explained else FAILED
