@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import Arithmetic
 from ..arithmetic.formats import FORMATS
+from ..forward.constants import Constants
 from ..forward.fusion import FOLLOWS, Step
 from ..forward.kernel_engine import KernelEngine
 from ..forward.walk import evaluate
@@ -71,16 +73,18 @@ def run_chain(
     inputs: Mapping[str, Array],
     rounded: str | None,
     which: tuple[str, ...] = OPERANDS,
+    constants: Mapping[str, Array] = MappingProxyType({}),
 ) -> Any:
     """The activation of the chain's last layer, from the activations `inputs` of a trace, each layer rounded.
 
     rounded: the format that what convolutions and dense multiply is rounded to; None leaves it.  which: of OPERANDS.
+    constants: of a batch normalisation, if the chain is one alone.
     Batch normalisation in the form `folded` goes into the convolution before it, which must be in the chain.
     """
     weights = RoundedKernels(weights, rounded) if rounded and "kernel" in which else weights
     live: dict[str, Any] = {}
     for place, node in enumerate(chain.nodes):
-        engine = KernelEngine(arithmetic, node.name)
+        engine = KernelEngine(arithmetic, node.name, Constants({node.name: constants}))
         x = [live[name] if name in live else engine.storage(inputs[name]) for name in node.inputs]
         if rounded and "inputs" in which and node.operation in PRODUCTS:
             x = [operands(x[0], FORMATS[rounded])]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from .hypothesis import nominal
 from .layer import judge_layer
 from .logits import judge_logits
 from .sharing import Digests, Shared, looked_at
+from .simulations import Simulation
 
 Array = NDArray[np.floating]
 OfLayer = tuple[Verdict, dict[str, float]]
@@ -39,24 +41,28 @@ def judged(
     *,
     digests: Digests,
     known: Shared[OfLayer],
+    revealed: Mapping[str, Simulation] = MappingProxyType({}),
+    replayed: Array | None = None,
     threads: int = 1,
 ) -> VariantDrift:
     """The row with its verdicts. trace: every layer of the variant; logits: of the plain model; truth: every layer.
 
-    digests: of the trace.  known: verdicts on other variants, to which new ones are added. Layers are judged side by
-    side on `threads` threads.
+    digests: of the trace.  known: verdicts on other variants, to which new ones are added.
+    revealed: what probes found the variant to compute, by layer.  replayed: the plain model's logits by that, from the
+    picture alone. Layers are judged side by side on `threads` threads.
     """
 
     def judge(node: Node) -> OfLayer:
-        key = node.name, *(digests[name] for name in looked_at(node, graph))
-        return known.of(key, lambda: _of_layer(node, row, trace, truth, graph, weights, explained))
+        found = revealed.get(node.name)
+        key = node.name, found and found.key, *(digests[name] for name in looked_at(node, graph))
+        return known.of(key, lambda: _of_layer(node, row, trace, truth, graph, weights, explained, found))
 
     with ThreadPoolExecutor(threads) as pool:
         rows = dict(zip(graph.names, pool.map(judge, graph.nodes), strict=True))
     verdicts = {layer: verdict for layer, (verdict, _) in rows.items()}
     output = graph.output.name
     band, every = explained[output], list(verdicts.values())
-    plain = judge_logits(logits, trace[output], truth[output], band, explained.factor, every)
+    plain = judge_logits(logits, trace[output], truth[output], band, explained.factor, every, replayed=replayed)
     return row.judged(
         _whole(verdicts, plain, row),
         plain,
@@ -74,11 +80,12 @@ def _of_layer(
     graph: Graph,
     weights: Weights,
     explained: Bands,
+    revealed: Simulation | None,
 ) -> OfLayer:
     band = explained[node.name].of(nominal(trace[node.name])).evidence()
     if node.operation == "input":
         return judge_picture(trace[node.name], truth[node.name]), {**NO_EVIDENCE, **band}
-    found = judge_layer(node, graph, weights, trace)
+    found = judge_layer(node, graph, weights, trace, revealed)
     entered = max(row.layers[name]["rel_l2"] for name in node.inputs)
     amplification = float("nan")
     if entered > 0:
@@ -106,7 +113,7 @@ def _whole(verdicts: Mapping[str, Verdict], plain: Verdict, row: VariantDrift) -
     if found.fine:
         counts = Counter(verdict.kind for verdict in verdicts.values())
         layer, most = max(verdicts.items(), key=lambda item: item[1].margin if item[1].kind == "rounding" else -1.0)
-        reason = f"{counts['identical']} of {len(verdicts)} layers are equal to the bit to a named order"
+        reason = f"{counts['identical']} of {len(verdicts)} layers are equal to the bit to an order that refnet knows"
         if most.kind == "rounding":
             reason += f", the others are rounding, {layer} with the largest margin, {most.margin:.2g}"
     elif first is None:

@@ -19,6 +19,7 @@ from .chains import PRODUCTS, alone, fused_runs
 from .hypothesis import REDUCED, Hypothesis, possible
 from .limits import Limits, limits
 from .local import Local
+from .simulations import Simulation
 
 Array = NDArray[np.floating]
 TOGETHER = "computed together with"
@@ -50,9 +51,18 @@ class Fit:
         return f"RMS error{where} {self.ratio:.2g} times that of simulated rounding (limit {self.limit:.2g})"
 
 
-def judge_layer(node: Node, graph: Graph, weights: Mapping[str, Array], trace: Mapping[str, Array]) -> Judged:
-    """The verdict on this layer of a backend's trace, and EVIDENCE as far as its inputs and output tell."""
-    local = Local(alone(node), weights, trace)
+def judge_layer(
+    node: Node,
+    graph: Graph,
+    weights: Mapping[str, Array],
+    trace: Mapping[str, Array],
+    revealed: Simulation | None = None,
+) -> Judged:
+    """The verdict on this layer of a backend's trace, and EVIDENCE as far as its inputs and output tell.
+
+    revealed: what probes found the backend to compute in this layer.
+    """
+    local = Local(alone(node), weights, trace, revealed)
     verdict = _judge(local, graph)
     if verdict.kind in ("rounding", "mismatch") and not verdict.proved and not local.strange and verdict.power >= 1:
         reason = "the layer cancels: rounding alone is as large as its outputs, so that nothing can be said of it"
@@ -152,11 +162,12 @@ def _single_channel(local: Local) -> tuple[int, str] | None:
     node = local.chain.nodes[-1]
     if len(local.chain.nodes) > 1 or node.operation not in PRODUCTS:
         return None
-    counts = [int(row.differing.sum()) for row in local.simulated]
+    rows = [row for row in local.simulated if not row.simulation.revealed]  # its odd channels may be the backend's own
+    counts = [int(row.differing.sum()) for row in rows]
     channels = len(local.simulated[0].differing)
     if max(counts) < channels / 2:
         return None
-    for row, count in zip(local.simulated, counts, strict=True):
+    for row, count in zip(rows, counts, strict=True):
         if count == 1 and not row.differing[-1]:
             return int(np.argmax(row.differing)), row.simulation.name
     return None

@@ -38,11 +38,13 @@ class Local:
     """A layer of a backend's trace, or several that may have been computed together, and what can be said of them.
 
     chain: the layers.  weights: the network's.  trace: the backend's activations, of the chain's inputs and its output.
+    revealed: what probes found this backend to compute here, tried where no other simulation has its bits.
     """
 
     chain: Step
     weights: Mapping[str, Array]
     trace: Mapping[str, Array]
+    revealed: Simulation | None = None
 
     @property
     def y(self) -> Array:
@@ -147,7 +149,8 @@ class Local:
     def simulated(self) -> list[Simulated]:
         """All simulations; but those up to the first that has every bit, where there is one: it says all."""
         rows = []
-        for simulation in simulations_of(self.chain.nodes, self.inputs):
+        found = [self.revealed] if self.revealed and self.format == "float32" else []
+        for simulation in (*simulations_of(self.chain.nodes, self.inputs), *found):
             rows.append(self._simulate(simulation))
             if rows[-1].identical:
                 break
@@ -160,7 +163,9 @@ class Local:
 
     def _simulate(self, simulation: Simulation) -> Simulated:
         weights = simulation.weights(self.weights, self.chain.nodes)
-        y = run_chain(self.chain, simulation.arithmetic(self.format), weights, self.inputs, None)
+        y = run_chain(
+            self.chain, simulation.arithmetic(self.format), weights, self.inputs, None, constants=simulation.constants
+        )
         errors = self.error(y)
         errors[~np.isfinite(errors)] = 0.0  # sums that overflow in this order
         return Simulated(simulation, mean_squares(errors), _differing(y, self.y))

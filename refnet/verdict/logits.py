@@ -17,15 +17,28 @@ Array = NDArray[np.floating]
 
 
 def judge_logits(
-    logits: Array, layered: Array, truth: Array, band: Band, factor: float, layers: Sequence[Verdict]
+    logits: Array,
+    layered: Array,
+    truth: Array,
+    band: Band,
+    factor: float,
+    layers: Sequence[Verdict],
+    *,
+    replayed: Array | None = None,
 ) -> Verdict:
     """logits: of the plain model; layered: of the model that returns every layer; layers: the verdicts on those.
+
+    replayed: the plain model's logits by what was revealed of the backend; where they are its own, that says all.
 
     band: of float32.  float64 logits beyond their own band and within it are reduced to float32.
     What the layers explain is inherited: a reduced format as long as the plain model is not much farther from the truth
     than the layered one.
     """
     format_ = nominal(logits)
+    if replayed is not None and np.array_equal(logits, replayed):
+        reason = "every bit is that of the replay from the picture, in the orders and forms that were revealed"
+        power = factor * band.high
+        return Verdict("identical", format_, reason, replayed="as revealed", margin=0.0, power=power)
     if format_ == "float64":
         found = _judge(logits, layered, truth, band.of(format_), factor, layers)
         narrow = _judge(logits, layered, truth, band, factor, layers) if found.kind == "mismatch" else found

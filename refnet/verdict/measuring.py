@@ -33,6 +33,7 @@ from ..trace import Trace
 from ..weights import Weights
 from .bands import bands
 from .judging import OfLayer, judged
+from .revealed import Revealed, by_variant, plain_logits, simulations_by_profile
 from .sharing import Digests, Shared, digests_of
 
 Array = NDArray[np.floating]
@@ -51,6 +52,7 @@ def measure_drift(
     variants_file: str | Path | None = None,
     traces: Sequence[str | Path] = (),
     resume: bool = False,
+    profiles: Sequence[Revealed] = (),
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> Drift:
@@ -62,6 +64,7 @@ def measure_drift(
     timeout: seconds for each backend.  folder: where the backends' traces stay; by default they are deleted.
     variants_file: TOML that adds variants to the table.  traces: folders that Trace.save or the script of --write-job
     wrote; each is one more row.  resume: take what an earlier run left in `folder`, if it was made from the same.
+    profiles: what was revealed of variants (refnet.reveal.Profile), each held against its own.
     progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
     cache: where the last certificates lie; default, the user's cache folder.
 
@@ -78,13 +81,14 @@ def measure_drift(
         raise InputError("nothing to resume without a folder", do="name the folder of the run that was interrupted")
     chosen = select(variants, VARIANTS if variants_file is None else read_variants(variants_file))
     check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
+    by_variant(profiles, [variant.name for variant in chosen])
     elsewhere = load_runs(traces, w, x)
     tell = progress or _silent
     true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
     with working_folder(folder) as place:
         how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
         ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
-        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, progress=progress)
+        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, profiles=profiles, progress=progress)
     about = provenance(weights=about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
     top5 = [[list(ranked) for ranked in picture] for picture in truth_best]  # as a file gives them back
@@ -98,6 +102,7 @@ def judge_runs(
     true: Trace,
     *,
     threads: int | None = None,
+    profiles: Sequence[Revealed] = (),
     progress: Progress | None = None,
 ) -> list[VariantDrift]:
     """Rows of a drift, refnet's own float32 pass first: what backends computed for pictures x, held against the truth.
@@ -115,11 +120,15 @@ def judge_runs(
         explained = bands(x, w, true, first=trace, threads=threads)
     with timed("verdicts", tell):
         known = Shared[OfLayer]()
+        revealed = by_variant(profiles, [ran.variant for ran in runs])
 
         def judge(row: VariantDrift, ran: Run) -> VariantDrift:
             if ran.trace is None or ran.logits is None:
                 return row
             sharing: Any = {"digests": digests[ran.variant], "known": known, "threads": cores}
+            if profile := revealed.get(ran.variant):
+                sharing["revealed"] = simulations_by_profile(profile, graph, w)
+                sharing["replayed"] = plain_logits(profile, x, w, threads=threads)
             return judged(row, ran.trace, ran.logits, true, graph, w, explained, **sharing)
 
         return [judge(row, ran) for row, ran in zip(rows, every, strict=True)]

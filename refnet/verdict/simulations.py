@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import Arithmetic
 from ..graph import Node
+from ..provenance import sha256_of_arrays
 
 ROOT_ULPS = 2
 """How far an approximate reciprocal root may be off: an estimate of 14 bits after one Newton step is right to 2 ulp."""
@@ -23,7 +24,8 @@ class Simulation:
 
     settings: fields of Arithmetic.  spread: whether it is one of the worst kind, a single chain of all terms, from
     whose spread thresholds come.  root_ulps: by how many ulp, at most, s of batch normalisation is off, drawn for each
-    channel.  terms: which numbers of terms it is for.
+    channel.  terms: which numbers of terms it is for.  revealed: whether probes of the backend found it.  constants: of
+    its batch normalisation, read off the backend (ops.norm_vectors), such as scale.
     """
 
     name: str
@@ -31,9 +33,16 @@ class Simulation:
     spread: bool = False
     root_ulps: int = 0
     terms: Callable[[int], bool] = lambda terms: True
+    revealed: bool = False
+    constants: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
 
     def arithmetic(self, precision: str) -> Arithmetic:
         return Arithmetic(precision=precision, **self.settings)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others: its name, and a hash of its constants."""
+        return self.name, sha256_of_arrays(dict(self.constants))
 
     def weights(self, weights: Mapping[str, Any], nodes: Sequence[Node]) -> Mapping[str, Any]:
         """The weights with the batch normalisations' gamma, and so s, off by up to root_ulps of float32."""
