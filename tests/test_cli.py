@@ -16,6 +16,7 @@ from drift_samples import sample_drift, variant
 import refnet.drift
 import refnet.forward
 import refnet.images
+import refnet.reveal
 import refnet.weights
 from refnet.arithmetic import DoubleDouble
 from refnet.backends import STATUSES
@@ -52,6 +53,7 @@ def fakes(monkeypatch, tmp_path):
 
     monkeypatch.setattr(refnet.verdict, "measure_drift", measure_drift)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source, **_: source)
+    monkeypatch.setattr(refnet.reveal, "profiles_for", lambda *_, **__: [])
     monkeypatch.chdir(tmp_path)
     return calls
 

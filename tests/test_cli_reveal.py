@@ -15,14 +15,15 @@ from backends_support import random_images, random_weights
 import refnet.backends
 import refnet.images
 import refnet.reveal
+import refnet.reveal.kept_profiles
 import refnet.weights
 from refnet.arithmetic import Tree, parse_order
 from refnet.arithmetic.tree_nodes import add, chain
-from refnet.backends import VARIANTS, Run
+from refnet.backends import VARIANTS, Run, Variant
 from refnet.cli import main
 from refnet.errors import VariantError
 from refnet.graph import resnet
-from refnet.reveal import LayerOrder, Profile, replay
+from refnet.reveal import LayerOrder, Profile, profiles_for, replay
 from refnet.trace import Trace
 
 WEIGHTS, PICTURE = random_weights(), random_images(1)
@@ -41,6 +42,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(refnet.images, "load_images", lambda files: PICTURE)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source: WEIGHTS)
+    monkeypatch.setattr(refnet.reveal.kept_profiles, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path
 
 
@@ -115,7 +117,7 @@ def test_a_layer_in_one_line_and_its_tree(monkeypatch: pytest.MonkeyPatch, capsy
         "jax": LayerOrder("conv1_conv", 3, order, fma=False, outputs=9, differing=2, reason="channels 3"),
         "numpy": LayerOrder("conv1_conv", 147, None, reason="counts contradict each other"),
     }
-    monkeypatch.setattr(refnet.reveal, "reveal_layer", lambda name, **_: found[name])
+    monkeypatch.setattr(refnet.reveal, "reveal_layer", lambda variant, **_: found[variant.name])
     arguments = ["reveal", "--variants", ",".join(found), "--layer", "conv1_conv"]
     assert main([*arguments, "--tree"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -129,8 +131,8 @@ def test_a_layer_in_one_line_and_its_tree(monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_variant_that_cannot_run_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def found(name: str, **_: Any) -> LayerOrder:
-        if name == "torch":
+    def found(variant: Variant, **_: Any) -> LayerOrder:
+        if variant.name == "torch":
             raise VariantError("torch is not installed", status="missing")
         return LayerOrder("conv1_conv", 147, parse_order("sequential"), outputs=9)
 
@@ -153,6 +155,8 @@ def test_a_network_is_summed_up_and_written(
     assert "   2  not explained: a window of 3 x 3 over 1 x 1 pixels: a, b" in lines
     assert "   1  not explained: 3 of 9 outputs differ: c" in lines and lines[-1] == "written: p.json"
     assert Profile.load("p.json").to_json() == found.to_json()
+    (kept,) = profiles_for([VARIANTS["torch"]], WEIGHTS, (32, 32))
+    assert kept.to_json() == found.to_json()
 
 
 def test_interruption_is_silent_and_leaves_no_file(

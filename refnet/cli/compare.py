@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import VariantError
+from .drift import complain_of
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, Quiet, VariantsFile, WeightsSource
+from .options import Images, Profiles, Quiet, VariantsFile, WeightsSource
 from .screen import Stages, complain, output
 
 
@@ -19,6 +20,7 @@ def compare(
     image: Images = None,
     weights: WeightsSource = "synthetic",
     variants_file: VariantsFile = None,
+    profiles: Profiles = "kept",
     truth: Annotated[
         str, typer.Option(metavar="NAME", help="What tells which is nearer: the quick float64, or certified.")
     ] = "float64",
@@ -40,9 +42,11 @@ def compare(
     if one of them cannot run.
     """
     from ..comparison import compare as compared
+    from ..comparison import two_of
     from ..drift.storage import check_output
     from ..images import bundled_image, load_images
     from ..report import comparison_tables
+    from ..reveal import profiles_for
     from ..weights import load_weights
 
     if json is not None:
@@ -52,21 +56,14 @@ def compare(
         with Stages(quiet=quiet) as stages:
             stages("weights", "start", 0)
             w = load_weights(weights)
-            found = compared(
-                first,
-                second,
-                x,
-                w,
-                truth=truth,
-                threads=threads,
-                timeout=timeout,
-                folder=folder,
-                variants_file=variants_file,
-                progress=stages,
-            )
+            chosen = two_of([first, second], variants_file)
+            known = profiles_for(chosen, w, x.shape[1:3], threads=threads, which=profiles)
+            how: Any = {"truth": truth, "threads": threads, "timeout": timeout, "folder": folder, "profiles": known}
+            found = compared(*chosen, x, w, **how, progress=stages)
     except VariantError as error:
         complain(str(error))
         return NOT_RUN
+    complain_of(known, found.variants, w)
     if json is not None:
         found.save(json)
     if not quiet:

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, Quiet, VariantsFile, WeightsSource, names_in
+from .options import Images, Profiles, Quiet, VariantsFile, WeightsSource, chosen_from, names_in
 from .screen import Stages, complain, output
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..backends import Variant
-    from ..drift import Drift
+    from ..drift import Drift, VariantDrift
+    from ..reveal import Profile
     from ..weights import Weights
 
 
@@ -31,6 +32,7 @@ def drift(
         typer.Option(metavar="A,B", help="Names, default (at most 12), all, or none. Named ones must be able to run."),
     ] = "default",
     variants_file: VariantsFile = None,
+    profiles: Profiles = "kept",
     trace: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="A trace from another machine or program, as one more row; repeatable."),
@@ -78,6 +80,7 @@ def drift(
     """
     from ..images import bundled_image, load_images
     from ..report import write_report
+    from ..reveal import profiles_for
     from ..verdict import measure_drift
     from ..weights import load_weights
 
@@ -93,6 +96,7 @@ def drift(
         stages("weights", "start", 0)
         w = load_weights(weights)
         demand.check(w, x)
+        known = profiles_for(chosen, w, x.shape[1:3], threads=threads, which=profiles)
         measured = measure_drift(
             x,
             w,
@@ -104,6 +108,7 @@ def drift(
             variants_file=variants_file,
             traces=trace or (),
             resume=resume,
+            profiles=known,
             progress=stages,
         )
         stages("report", "start", 0)
@@ -112,6 +117,7 @@ def drift(
         if path is not None:
             measured.save(path)
             written.append(path)
+    complain_of(known, measured.variants, w)
     if not quiet:
         show_report(measured, written)
     return exit_code(measured, names) if demand.holds(measured) else FAILED
@@ -158,9 +164,7 @@ def _demand(fail_on: str | None, baseline: Path | None) -> _Demand:
 
 
 def _chosen(names: list[str], file: Path | None, *, may_be_none: bool) -> Sequence[Variant]:
-    from ..backends import VARIANTS, read_variants, select
-
-    chosen = select(names, VARIANTS if file is None else read_variants(file))
+    chosen = chosen_from(names, file)
     if not chosen and not may_be_none:
         raise InputError("no variants", expected="names such as torch,jax, or default, or all")
     return chosen
@@ -196,6 +200,16 @@ def _check_places(
             check_output(path, [suffix])
     if folder is not None:
         check_folder(folder, chosen)
+
+
+def complain_of(profiles: Sequence[Profile], rows: Sequence[VariantDrift], w: Weights) -> None:
+    """A line for each profile that does not give its variant's bits, or not in all layers."""
+    from ..reveal import remarks_on
+
+    by_name = {row.variant: row for row in rows}
+    for profile in profiles:
+        for remark in remarks_on(profile, by_name[profile.variant], w):
+            complain(f"note: {remark}")
 
 
 def show_report(measured: Drift, written: list[Path]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..backends import Variant
 
 ALL = "all"
 
@@ -30,7 +33,22 @@ VariantsFile = Annotated[
     Path | None,
     typer.Option("--variants-file", metavar="FILE", help="More variants, as TOML; docs/drift.md describes it."),
 ]
+Profiles = Annotated[
+    str,
+    typer.Option(
+        "--profiles",
+        metavar="kept|none|FILE,...",
+        help="What was revealed of the variants: what is kept for this machine, nothing, or files of refnet reveal.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+def chosen_from(names: list[str], file: Path | None) -> tuple[Variant, ...]:
+    """The variants of these names, those of the user's own file among them."""
+    from ..backends import VARIANTS, read_variants, select
+
+    return select(names, VARIANTS if file is None else read_variants(file))
 
 
 def names_in(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, Quiet, Threads, WeightsSource, names_in
+from .options import Images, Quiet, Threads, VariantsFile, WeightsSource, chosen_from, names_in
 from .probe_bar import ProbeBar
 from .reveal import show_unexplained
 from .screen import Stages, complain, output
@@ -32,6 +32,7 @@ def replay(
     ] = None,
     image: Images = None,
     weights: WeightsSource = "synthetic",
+    variants_file: VariantsFile = None,
     threads: Threads = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless every bit is equal.")] = False,
     quiet: Quiet = False,
@@ -41,18 +42,18 @@ def replay(
     The backend runs twice: once returning every layer, which is compared layer by layer, and once as a user's predict,
     returning the logits alone; where it fuses layers, those two runs of its own differ.
     """
-    from ..backends import run, select
+    from ..backends import run
     from ..images import bundled_image, load_images
-    from ..reveal import Profile, differences
+    from ..reveal import Profile, check_threads, differences
     from ..reveal import replay as replayed
     from ..weights import load_weights
 
-    chosen = select(names_in(variants))
+    chosen = chosen_from(names_in(variants), variants_file)
     if len(chosen) != 1:
         raise InputError(f"{len(chosen)} variants", expected="one")
     x, w = load_images(image or [bundled_image()]), load_weights(weights)
     known = Profile.load(profile) if profile else _kept(chosen[0], w, x.shape[1:3], threads, quiet=quiet)
-    _check_threads(known, chosen[0], threads)
+    check_threads(known, chosen[0], threads)
     with tempfile.TemporaryDirectory() as folder, Stages(quiet=quiet) as stages:
         stages("refnet", "replay", 0.0)
         trace = replayed(chosen[0], x, w, profile=known, threads=threads)
@@ -86,18 +87,6 @@ def _show(console: Console, name: str, layers: Sequence[Difference], plain: Diff
 def _counted(difference: Difference) -> str:
     zeros = f", and {difference.zeros:,} in the sign of a zero" if difference.zeros else ""
     return f"{difference.bits:,} of {difference.numbers:,} differ{zeros}"
-
-
-def _check_threads(profile: Profile, variant: Variant, threads: int | None) -> None:
-    """The backend will run on as many threads as when it was revealed, or InputError: orders depend on them."""
-    wanted = variant.threads or threads
-    if profile.threads != wanted:
-        found, asked = (f"{number or 'its own choice of'} threads" for number in (profile.threads, wanted))
-        raise InputError(
-            f"a profile of {profile.variant} on {found}",
-            expected=f"one on {asked}, which the backend will run on",
-            do=f"say --threads {profile.threads}" if profile.threads else "leave --threads out",
-        )
 
 
 def _kept(variant: Variant, weights: Weights, size: tuple[int, ...], threads: int | None, *, quiet: bool) -> Profile:

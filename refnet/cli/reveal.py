@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError, VariantError
 from .exits import NOT_RUN, OK
-from .options import PictureSize, Quiet, Threads, WeightsSource, names_in
+from .options import PictureSize, Quiet, Threads, VariantsFile, WeightsSource, chosen_from, names_in
 from .probe_bar import ProbeBar
 from .screen import complain, output
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..arithmetic import Order
+    from ..backends import Variant
     from ..reveal import Profile
 
 
@@ -34,6 +35,7 @@ def reveal(
     ] = None,
     tree: Annotated[bool, typer.Option("--tree", help="With --layer: draw the tree of additions too.")] = False,
     weights: WeightsSource = "synthetic",
+    variants_file: VariantsFile = None,
     size: PictureSize = 224,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -42,11 +44,10 @@ def reveal(
 
     With --layer: the order of one layer in one line, and how many of its outputs refnet then gives with other bits, for
     drawn numbers. With --all: a profile of the whole network, from which refnet replay makes the backend's bits again;
-    --weights are those whose constants are read off. Exits with 3 if a variant could not run.
+    --weights are those whose constants are read off. It is kept in the cache, where refnet drift, compare and replay
+    find it, and written with --output. Exits with 3 if a variant could not run.
     """
-    from ..backends import select
-
-    chosen = select(names_in(variants))
+    chosen = chosen_from(names_in(variants), variants_file)
     if (layer is None) == (not all_):
         raise InputError("refnet reveal", expected="either --layer NAME or --all")
     if profile is not None and (not all_ or len(chosen) != 1):
@@ -55,23 +56,23 @@ def reveal(
     for variant in chosen:
         try:
             if layer is not None:
-                _one_layer(variant.name, layer, tree=tree, size=size, threads=threads, quiet=quiet)
+                _one_layer(variant, layer, tree=tree, size=size, threads=threads, quiet=quiet)
             else:
-                _network(variant.name, weights, size, threads, profile, quiet=quiet)
+                _network(variant, weights, size, threads, profile, quiet=quiet)
         except VariantError as error:
             complain(f"{variant.name}: {error}")
             status = NOT_RUN
     return status
 
 
-def _one_layer(name: str, layer: str, *, tree: bool, size: int, threads: int | None, quiet: bool) -> None:
+def _one_layer(variant: Variant, layer: str, *, tree: bool, size: int, threads: int | None, quiet: bool) -> None:
     from ..reveal import reveal_layer
 
-    found = reveal_layer(name, layer=layer, size=size, threads=threads)
+    found = reveal_layer(variant, layer=layer, size=size, threads=threads)
     if quiet:
         return
     console = output()
-    console.print(f"{name} {found}", soft_wrap=True, markup=False)
+    console.print(f"{variant.name} {found}", soft_wrap=True, markup=False)
     if tree and found.order is not None:
         _draw(console, found.order, found.terms)
 
@@ -84,15 +85,18 @@ def _draw(console: Console, order: Order, terms: int) -> None:
     console.print(written.drawing(), soft_wrap=True, markup=False)
 
 
-def _network(name: str, weights: str, size: int, threads: int | None, path: Path | None, *, quiet: bool) -> None:
+def _network(variant: Variant, weights: str, size: int, threads: int | None, path: Path | None, *, quiet: bool) -> None:
     from ..atomic import check_writable
+    from ..reveal import keep
     from ..reveal import reveal as reveal_network
     from ..weights import load_weights
 
     if path is not None:
         check_writable(path)
-    with ProbeBar(name, quiet=quiet) as bar:
-        found = reveal_network(name, weights=load_weights(weights), size=(size, size), threads=threads, progress=bar)
+    w = load_weights(weights)
+    with ProbeBar(variant.name, quiet=quiet) as bar:
+        found = reveal_network(variant, weights=w, size=(size, size), threads=threads, progress=bar)
+    keep(found, variant, w, threads=threads)
     if path is not None:
         found.save(path)
     if not quiet:

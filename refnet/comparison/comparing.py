@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ..graph import Graph
 from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..verdict.measuring import about_weights, judge_runs, working_folder
+from ..verdict.revealed import Revealed, by_variant
 from ..weights import Weights
 from .pair import Pair, VariantComparison
 from .reasons import reason_of
@@ -37,6 +39,7 @@ def compare(
     timeout: float = TIMEOUT,
     folder: str | Path | None = None,
     variants_file: str | Path | None = None,
+    profiles: Sequence[Revealed] = (),
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> VariantComparison:
@@ -54,6 +57,7 @@ def compare(
         raise InputError(f"truth {truth!r}", expected=f"one of {', '.join(TRUTHS)}")
     if not w.include_top:
         raise InputError("the weights have no top, so there are no logits to compare", do="give weights with their top")
+    by_variant(profiles, [variant.name for variant in chosen])
     check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
     for variant in chosen:
         _check_installed(variant)
@@ -62,11 +66,18 @@ def compare(
     with working_folder(folder) as place:
         at_once = min(2, usable_cores())
         ran = run(chosen, w, x, place, threads=threads, timeout=timeout, at_once=at_once, progress=progress)
-        rows = _judged(ran, x, w, true.trace, threads, progress)
-        return _held_against(ran, rows, x, w, true, {"threads": threads, "timeout": timeout})
+        rows = _judged(ran, x, w, true.trace, {"threads": threads, "profiles": profiles, "progress": progress})
+        return _held_against(
+            ran,
+            rows,
+            x,
+            w,
+            true,
+            {"threads": threads, "timeout": timeout, "profiles": [profile.variant for profile in profiles]},
+        )
 
 
-def two_of(names: list[str | Variant], variants_file: str | Path | None = None) -> tuple[Variant, Variant]:
+def two_of(names: Sequence[str | Variant], variants_file: str | Path | None = None) -> tuple[Variant, Variant]:
     """The two variants of these names. Raises InputError where they are not two, unknown or the same."""
     chosen = select(names, VARIANTS if variants_file is None else read_variants(variants_file))
     if len(chosen) != 2:
@@ -83,12 +94,12 @@ def _check_installed(variant: Variant) -> None:
 
 
 def _judged(
-    ran: list[Run], x: Array, w: Weights, true: Trace, threads: int | None, progress: Progress | None
+    ran: list[Run], x: Array, w: Weights, true: Trace, how: Mapping[str, Any]
 ) -> tuple[VariantDrift, VariantDrift]:
     for each in ran:
         if each.trace is None:
             raise VariantError(f"{each.variant} {each.status}: {each.reason}", status=each.status)
-    _, first, second = judge_runs(ran, x, w, true, threads=threads, progress=progress)
+    _, first, second = judge_runs(ran, x, w, true, **how)
     return first, second
 
 

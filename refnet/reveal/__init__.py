@@ -1,7 +1,8 @@
 """In which order a backend adds, found from outside; and its bits, made again without it."""
 
 from .black_box import BlackBox, NoTreeError
-from .kept_profiles import kept_profile
+from .chosen_profiles import check_threads, profiles_for, remarks_on
+from .kept_profiles import keep, kept_profile, known_profile
 from .layer_order import LayerOrder, reveal_layer, reveal_order
 from .network import reveal, with_constants
 from .norm_form import NormForm
@@ -19,9 +20,14 @@ __all__ = [
     "NormForm",
     "Profile",
     "Session",
+    "check_threads",
     "differences",
     "find_tree",
+    "keep",
     "kept_profile",
+    "known_profile",
+    "profiles_for",
+    "remarks_on",
     "replay",
     "reveal",
     "reveal_layer",

@@ -33,8 +33,8 @@ def kept_profile(
 
     folder: of the kept profiles; None is `profiles` in refnet's cache.
     """
-    folder = folder or cache_folder() / "profiles"
-    name = f"{variant.name}-{_key(variant, weights.graph(size), size, threads)}.json"
+    folder = folder or default_folder()
+    name = _file(variant, weights, size, threads)
 
     def complete(path: Path) -> Profile | None:
         """A profile that is kept, and knows these weights; else None."""
@@ -54,6 +54,41 @@ def kept_profile(
         completed.save(path)
 
     return cached(folder, name, read=complete, make=make, keep=KEPT)
+
+
+def known_profile(
+    variant: Variant, weights: Weights, size: tuple[int, int], *, threads: int | None = None, folder: Path | None = None
+) -> Profile | None:
+    """The profile that is kept of a variant for this environment, or None. Reveals nothing and starts no framework.
+
+    It may lack the constants of these weights.
+    """
+    try:
+        return Profile.load((folder or default_folder()) / _file(variant, weights, size, threads))
+    except InputError:
+        return None
+
+
+def keep(
+    profile: Profile, variant: Variant, weights: Weights, *, threads: int | None = None, folder: Path | None = None
+) -> None:
+    """Keeps a profile that was just revealed, in the place of an older one.
+
+    threads: as it was revealed. Raises InputError where the folder cannot be written.
+    """
+    folder = folder or default_folder()
+    name = _file(variant, weights, profile.size, threads)
+    (folder / name).unlink(missing_ok=True)
+    cached(folder, name, read=Profile.load, make=profile.save, keep=KEPT)
+
+
+def default_folder() -> Path:
+    """`profiles` in refnet's cache."""
+    return cache_folder() / "profiles"
+
+
+def _file(variant: Variant, weights: Weights, size: tuple[int, int], threads: int | None) -> str:
+    return f"{variant.name}-{_key(variant, weights.graph(size), size, threads)}.json"
 
 
 def _key(variant: Variant, graph: Graph, size: tuple[int, int], threads: int | None) -> str:

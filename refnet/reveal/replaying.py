@@ -46,13 +46,15 @@ def replay(
         profile = kept_profile(chosen, weights, size, threads=threads, progress=progress)
     elif not isinstance(profile, Profile):
         profile = Profile.load(profile)
-    constants = _fitting(profile, chosen, weights, size)
+    constants = constants_of(profile, chosen, weights, size)
     how: dict[str, Any] = {**profile.settings(plain=plain), "constants": constants}
     trace = activations(x, weights, **how, threads=threads, engine=engine)
     return Trace(trace, {**trace.provenance, "replays": chosen.name, "unexplained": profile.unexplained})
 
 
-def _fitting(profile: Profile, variant: Variant, weights: Weights, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
+def constants_of(
+    profile: Profile, variant: Variant, weights: Weights, size: tuple[int, int]
+) -> Mapping[str, np.ndarray]:
     """The constants that go with these weights, or InputError where the profile is not for them."""
     graph = weights.graph(size)
     found = _named(profile.variant, profile.network, profile.size)

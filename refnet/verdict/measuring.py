@@ -89,7 +89,8 @@ def measure_drift(
         how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
         ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
         rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, profiles=profiles, progress=progress)
-    about = provenance(weights=about_weights(w), pictures=about_pictures(x), threads=threads, timeout=timeout)
+    how = {"threads": threads, "timeout": timeout, "profiles": [profile.variant for profile in profiles]}
+    about = provenance(weights=about_weights(w), pictures=about_pictures(x), **how)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
     top5 = [[list(ranked) for ranked in picture] for picture in truth_best]  # as a file gives them back
     return Drift(about, {**true.about, "top5": top5}, tuple(rows))
