@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from math import isfinite, log10
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..comparison import Pair, VariantComparison
+from ..comparison import REASONS, Pair, VariantComparison
 from ..comparison.reasons import UNNAMED
 from .summary import short, stage_ends
 from .table import add_row, reason_line, table_of
@@ -54,11 +55,18 @@ def _parting(found: VariantComparison) -> Text:
 
 
 def _otherwise(found: VariantComparison) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right")
+    table = _words("layers", "", "differ in", *found.names)
     for reason, layers in found.otherwise.items():
-        shown = ", ".join(layers) if len(layers) <= 2 else f"{layers[0]} ... {layers[-1]}"
-        add_row(table, str(len(layers)), reason.between(*found.names), Text(shown, style="dim"))
+        shown = layers[0] if len(layers) == 1 else f"{layers[0]} ... {layers[-1]}"
+        add_row(table, f"{len(layers):4d}", Text(shown, style="dim"), REASONS[reason.kind], *reason.ways)
+    return table
+
+
+def _words(*titles: str) -> Table:
+    """A table of texts, with room between them."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
     return table
 
 

@@ -113,7 +113,7 @@ def _whole(verdicts: Mapping[str, Verdict], plain: Verdict, row: VariantDrift) -
     if found.fine:
         counts = Counter(verdict.kind for verdict in verdicts.values())
         layer, most = max(verdicts.items(), key=lambda item: item[1].margin if item[1].kind == "rounding" else -1.0)
-        reason = f"{counts['identical']} of {len(verdicts)} layers are equal to the bit to an order that refnet knows"
+        reason = f"{counts['identical']} of {len(verdicts)} layers are equal to the bit to a named order"
         if most.kind == "rounding":
             reason += f", the others are rounding, {layer} with the largest margin, {most.margin:.2g}"
     elif first is None:
