@@ -1,8 +1,9 @@
 """In which order a backend adds, found from outside; and its bits, made again without it."""
 
 from .black_box import BlackBox, NoTreeError
-from .chosen_profiles import check_threads, profiles_for, remarks_on
-from .kept_profiles import keep, kept_profile, known_profile
+from .checking import lost_layers, no_longer_holds
+from .chosen_profiles import check_threads, lost_in, profiles_for, remarks_on
+from .kept_profiles import forget, keep, kept_profile, known_profile
 from .layer_order import LayerOrder, reveal_layer, reveal_order
 from .network import reveal, with_constants
 from .norm_form import NormForm
@@ -23,9 +24,13 @@ __all__ = [
     "check_threads",
     "differences",
     "find_tree",
+    "forget",
     "keep",
     "kept_profile",
     "known_profile",
+    "lost_in",
+    "lost_layers",
+    "no_longer_holds",
     "profiles_for",
     "remarks_on",
     "replay",

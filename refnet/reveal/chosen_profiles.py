@@ -9,9 +9,10 @@ from ..backends import Variant
 from ..drift import VariantDrift
 from ..errors import InputError
 from ..weights import Weights
+from .checking import explained_by, no_longer_holds
 from .kept_profiles import known_profile
 from .profile import Profile
-from .replaying import constants_of
+from .replaying import Difference, constants_of
 
 KEPT, NONE = "kept", "none"
 
@@ -57,21 +58,28 @@ def check_threads(profile: Profile, variant: Variant, threads: int | None) -> No
         )
 
 
+def lost_in(profile: Profile, found: Sequence[Difference]) -> str | None:
+    """The first layer that differs from the backend's, if the profile says that it explains it; else None.
+
+    found: all layers of the replay, in the order of the graph: what the first one that differs reads is equal.
+    """
+    first = next((each.layer for each in found if each.bits), None)
+    return first if first in explained_by(profile) else None
+
+
 def remarks_on(profile: Profile, row: VariantDrift, weights: Weights) -> list[str]:
     """What its user should know of a profile, by the verdicts on its variant; nothing if it holds, or none was run."""
     if not row.ran:
         return []
     again = f"refnet reveal --variants {profile.variant} --all"
     unread = set(profile.given) if profile.given and weights.hash not in profile.constants else set()
-    claimed = [layer for layer in profile.layers if layer not in unread and layer not in profile.unexplained]
-    broken = [layer for layer in claimed if layer in row.verdicts and row.verdicts[layer].kind != "identical"]
+    claimed = explained_by(profile) - unread
+    broken = [layer for layer, verdict in row.verdicts.items() if layer in claimed and verdict.kind != "identical"]
     remarks = []
     if unread:
         what = f"the profile of {profile.variant} lacks the constants of these weights"
         remarks.append(f"{what}, so {len(unread)} layers were not held against it; {again} --weights ... reads them")
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-        remarks.append(
-            f"the profile of {profile.variant} no longer holds in {broken[0]}{more}; {again} makes a new one"
-        )
+        remarks.append(f"{no_longer_holds(profile.variant, broken[0])}{more}; {again} makes a new one")
     return remarks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..errors import InputError
 from ..graph import Graph
 from ..provenance import cpu, installed_packages, relevant_environment
 from ..weights import Weights
+from .checking import lost_layers, no_longer_holds
 from .network import Progress, reveal, with_constants
 from .profile import SCHEMA, Profile
 
@@ -27,14 +29,21 @@ def kept_profile(
     *,
     threads: int | None = None,
     folder: Path | None = None,
+    check: bool = True,
     progress: Progress | None = None,
 ) -> Profile:
     """The profile of a variant in this environment, with the constants of these weights; revealed where it is not kept.
 
-    folder: of the kept profiles; None is `profiles` in refnet's cache.
+    folder: of the kept profiles; None is `profiles` in refnet's cache.  check: start the framework and ask a few layers
+    again (lost_layers) before a kept profile is given; one that no longer holds is revealed again, with a warning.
     """
     folder = folder or default_folder()
     name = _file(variant, weights, size, threads)
+    if check and (known := known_profile(variant, weights, size, threads=threads, folder=folder)) is not None:
+        lost = lost_layers(known, variant, weights, threads=threads)
+        if lost:
+            warnings.warn(f"{no_longer_holds(variant.name, lost[0])}: it is revealed again", stacklevel=2)
+            forget(variant, weights, size, threads=threads, folder=folder)
 
     def complete(path: Path) -> Profile | None:
         """A profile that is kept, and knows these weights; else None."""
@@ -76,10 +85,16 @@ def keep(
 
     threads: as it was revealed. Raises InputError where the folder cannot be written.
     """
-    folder = folder or default_folder()
+    forget(variant, weights, profile.size, threads=threads, folder=folder)
     name = _file(variant, weights, profile.size, threads)
-    (folder / name).unlink(missing_ok=True)
-    cached(folder, name, read=Profile.load, make=profile.save, keep=KEPT)
+    cached(folder or default_folder(), name, read=Profile.load, make=profile.save, keep=KEPT)
+
+
+def forget(
+    variant: Variant, weights: Weights, size: tuple[int, int], *, threads: int | None = None, folder: Path | None = None
+) -> None:
+    """Removes what `known_profile` would find."""
+    ((folder or default_folder()) / _file(variant, weights, size, threads)).unlink(missing_ok=True)
 
 
 def default_folder() -> Path:

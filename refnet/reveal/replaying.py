@@ -33,7 +33,8 @@ def replay(
     """Every layer as the variant computes it, in its own orders and forms: its bits, where the profile explains it.
 
     x: (n, height, width, 3), preprocessed.  profile: what `reveal` found, or its file; None takes the one that is kept
-    for this environment, and reveals the backend where there is none (progress is told of that).
+    for this environment, once the backend has answered a few probes as it says, and else reveals the backend (progress
+    is told of that).
     plain: as a model that returns the last layer alone, where the profile knows a difference; else as one that returns
     every layer.  threads: of the backend, and of this computation, whose bits do not depend on it.
     engine: as in activations.
