@@ -16,6 +16,7 @@ from backends_support import FAKE, fake, random_images, random_weights
 from refnet import activations, measure_drift
 from refnet.backends import VARIANTS, load_run, load_runs, run, write_job
 from refnet.backends.elsewhere import SCRIPT
+from refnet.backends.result import condensed
 from refnet.cli import main
 from refnet.drift import OWN
 from refnet.errors import InputError
@@ -210,3 +211,11 @@ def test_the_command_line_writes_the_job_and_runs_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "mine.toml", "w.h5"]
     assert main([*command, "--write-job", "job"]) == 2
     assert "job exists" in capsys.readouterr().err
+
+
+def test_a_condensed_provenance_counts_the_tensors_of_both_models() -> None:
+    model = {"dtype_policy": "float32", "weights": {"conv1_conv/kernel": {"sha256": "0"}, "conv1_conv/bias": {}}}
+    found = condensed({"seed": 0, "backend": {**model, "layered": model}})
+    assert found["seed"] == 0 and found["backend"]["dtype_policy"] == "float32"
+    assert found["backend"]["weights"] == found["backend"]["layered"]["weights"] == "2 tensors, those that were given"
+    assert condensed({"backend": None, "seed": 1}) == {"backend": None, "seed": 1}

@@ -107,6 +107,15 @@ def test_what_is_expected_follows_from_policy_and_precision(policy: str, told: s
     assert expected_of(variant, run) == expected
 
 
+@pytest.mark.parametrize(
+    ("backend", "expected"), [("torch", "reduced:float32"), ("jax", "reduced:float32"), ("tensorflow", "rounding")]
+)
+def test_keras_takes_a_mean_in_float32_in_some_backends(backend: str, expected: str) -> None:
+    run = Run("any", "killed", "why", provenance={"backend": {"backend": backend}})
+    assert expected_of(replace(VARIANTS["torch"], dtype_policy="float64"), run) == expected
+    assert expected_of(VARIANTS["torch"], run) == "rounding"
+
+
 def test_the_key_changes_with_all_that_a_cell_is_made_from() -> None:
     variant = VARIANTS["torch"]
     keys = {

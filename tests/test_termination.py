@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from refnet.backends.process import StoppedError, watch
 from refnet.cli.termination import ENDING, interrupted_when_told_to_end
 
 HANGING = """
@@ -77,3 +78,24 @@ def test_another_thread_changes_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == before
+
+
+def test_a_child_that_closed_its_output_is_stopped_too(tmp_path: Path) -> None:
+    stop, begin = threading.Event(), time.monotonic()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(StoppedError):
+        watch(["sh", "-c", "exec >&-; sleep 60"], tmp_path / "log", timeout=60, on_line=print, stop=stop)
+    assert time.monotonic() - begin < 20
+    with_time = ["sh", "-c", "exec >&-; sleep 60"]
+    assert watch(with_time, tmp_path / "log", timeout=0.5, on_line=print) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="macOS before Python 3.13 tells of a child's end too late")
+@pytest.mark.parametrize("end", ["exit 0", "exit 3", "kill -SEGV $$"])
+def test_what_a_child_started_ends_with_it(end: str, tmp_path: Path) -> None:
+    lines: list[str] = []
+    watch(["sh", "-c", f"sleep 60 & echo $!; {end}"], tmp_path / "log", timeout=30, on_line=lines.append)
+    deadline = time.monotonic() + 10
+    while is_there(int(lines[0])) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_there(int(lines[0]))

@@ -28,7 +28,8 @@ from refnet.errors import InputError
 from refnet.testing import Expected, assert_rounding_only, expect
 from refnet.testing.baseline import absent, failing, worse_than
 from refnet.testing.keys import key_of
-from refnet.testing.outputs import as_logits, kind_of, sum_limit
+from refnet.testing.outputs import as_logits, checked_kind
+from refnet.verdict.outputs import sum_limit
 
 PICTURES = 2
 WEIGHTS = random_weights()
@@ -73,7 +74,7 @@ def test_rounding_passes_whatever_the_order_and_the_last_layer(
     how: dict[str, object], kind: str, expected: Expected
 ) -> None:
     outputs = answer(kind, **how)
-    assert kind_of(outputs) == kind
+    assert checked_kind(outputs, None) == kind
     assert expected.judge(outputs).margin < 1
     expected.assert_rounding_only(outputs)
 
@@ -204,7 +205,7 @@ def test_probabilities_give_their_logits_back_where_float32_holds_them(truth: np
     exponentials = np.exp(truth - truth.max(-1, keepdims=True))
     exact = exponentials / exponentials.sum(-1, keepdims=True)
     p = exact.astype(np.float32)
-    assert kind_of(p) == "softmax"
+    assert checked_kind(p, None) == "softmax"
     logits, told = as_logits(p, truth, "softmax")
     assert np.allclose(logits, truth, rtol=0, atol=1e-6)
     assert told == np.count_nonzero(exact >= np.finfo(np.float32).tiny)
@@ -214,14 +215,14 @@ def test_probabilities_give_their_logits_back_where_float32_holds_them(truth: np
     ("outputs", "kind"),
     [
         ([[0.25, 0.75]], "softmax"),
-        ([[0.5, 0.6]], "logits"),
+        ([[0.5, 0.65]], "logits"),
         ([[-0.25, 1.25]], "logits"),
         ([[np.nan, 1.0]], "logits"),
         ([[0.0, 1.0], [3.0, 4.0]], "logits"),
     ],
 )
 def test_what_outputs_are_is_found_out(outputs: list[list[float]], kind: str) -> None:
-    assert kind_of(np.array(outputs)) == kind
+    assert checked_kind(np.array(outputs), None) == kind
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -35,7 +36,7 @@ def watch(
         try:
             end = time.monotonic() + timeout
             _read_lines(child, end, on_line, stop or Event())
-            return child.wait(max(0.0, end - time.monotonic()))
+            return _ended(child, end, stop or Event())
         except subprocess.TimeoutExpired:
             return None
         finally:
@@ -52,7 +53,7 @@ def _read_lines(child: subprocess.Popen[bytes], end: float, on_line: Callable[[s
             if stop.is_set():
                 raise StoppedError
             if not selector.select(min(left, POLL)):
-                if child.poll() is not None:  # a grandchild keeps the pipe open
+                if _has_ended(child):  # a grandchild keeps the pipe open
                     return
                 continue
             data = os.read(pipe, 1 << 16)
@@ -65,10 +66,35 @@ def _read_lines(child: subprocess.Popen[bytes], end: float, on_line: Callable[[s
     raise subprocess.TimeoutExpired(child.args, end)
 
 
+def _ended(child: subprocess.Popen[bytes], end: float, stop: Event) -> int:
+    """The exit status, once the child has ended; what it started is killed before its number can be another's."""
+    while not _has_ended(child):
+        if stop.is_set():
+            raise StoppedError
+        if time.monotonic() >= end:
+            raise subprocess.TimeoutExpired(child.args, end)
+        time.sleep(min(POLL, max(0.0, end - time.monotonic())) / 10)
+    if child.returncode is None:
+        _signal_group(child)
+    return child.wait()
+
+
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether it ended; where the system can tell, it is left to be waited for, so that its number stays its own."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return child.poll() is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says so by EPERM
+        os.killpg(child.pid, signal.SIGKILL)
+
+
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
     """Kill the child and all that it started. Once it was waited for, its number may be another's: then leave it."""
-    if child.poll() is None:
-        os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode is None:
+        _signal_group(child)
         child.wait()
     if child.stdout is not None:
         child.stdout.close()

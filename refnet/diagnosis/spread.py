@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arithmetic import Arithmetic
-from ..verdict.bands import PASSES, WORST_KIND
+from ..verdict.bands import PASSES, WORST_KIND, spread
 from ..verdict.limits import prediction_limit
 
 ORDERS: tuple[Mapping[str, Any], ...] = (
@@ -38,8 +38,7 @@ def ways_to_round(own: Arithmetic) -> list[Arithmetic]:
 
 def rounding_limit(errors: Sequence[float]) -> float:
     """How far from the truth one more order may be. errors: of PASSES, in their order, or of ORDERS."""
-    worst = np.asarray(errors[:WORST_KIND])
-    deviation = float(np.log(worst).std(ddof=1)) if (worst > 0).all() and np.isfinite(worst).all() else 0.0
+    deviation = spread([np.asarray(errors[:WORST_KIND])])
     return max(errors) * prediction_limit(deviation, WORST_KIND, 1)
 
 

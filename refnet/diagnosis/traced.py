@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..arithmetic import Arithmetic
 from ..forward.walk import evaluate
 from .change import Change, applied
+from .finer import finer_departures
 from .free_layer import misfit
 from .layers import Layers, explain
 from .oracle import engines
@@ -48,6 +49,9 @@ def traced(trials: Trials, trace: Mapping[str, Array]) -> Traced:
     of_pictures, program = _pictures(program, trace, changes)
     layers = Layers(program, trace, threads=threads)
     chosen, left = explain(layers, changes)
+    finer = () if left else finer_departures(layers, {name for change in chosen for name in change.layers})
+    left = (*left, *finer)
+    departing = tuple(name for name in program.graph.names if name in {*layers.departing, *finer})
     free = dict(_free(layers, chosen, left)) if len(left) <= FEW else {}
     entry = program.graph.nodes[0].name
     departs = of_pictures is not None
@@ -57,9 +61,9 @@ def traced(trials: Trials, trace: Mapping[str, Array]) -> Traced:
     return Traced(
         (*(of_pictures or ()), *chosen),
         free,
-        (*((entry,) if departs else ()), *layers.departing),
+        (*((entry,) if departs else ()), *departing),
         after,
-        bool(departs or layers.departing) and everything and after <= threshold,
+        bool(departs or departing) and everything and after <= threshold,
     )
 
 

@@ -25,6 +25,9 @@ REDUCED_BY_POLICY = {
 }
 """Keras's dtype policy -> the verdict that names it; under all others an answer is rounding."""
 
+FLOAT32_IN_FLOAT64 = ("jax", "torch")
+"""Keras's backends that take a mean in float32 even under the policy float64 (keras.backend's own `mean`, 3.15)."""
+
 REDUCED_BY_HINT = {"bf16": "reduced:bfloat16", "f16": "reduced:float16", "tf32": "reduced:tf32"}
 """What a backend says that it computes in -> the verdict. jax's matmul precision is leave to do less, not a fact."""
 
@@ -112,9 +115,13 @@ def judged_picture(picture: str, row: VariantDrift) -> Judged:
 
 
 def expected_of(variant: Variant, run: Run) -> str:
-    """From the dtype policy, and from what the backend says of itself: its inference precision."""
-    told = run.provenance.get("backend", {}).get("inference_precision")
-    return REDUCED_BY_POLICY.get(variant.dtype_policy, REDUCED_BY_HINT.get(str(told), "rounding"))
+    """From the dtype policy, and from what the backend says of itself: its name and its inference precision."""
+    told = run.provenance.get("backend", {})
+    if variant.dtype_policy == "float64" and told.get("backend") in FLOAT32_IN_FLOAT64:
+        return "reduced:float32"
+    return REDUCED_BY_POLICY.get(
+        variant.dtype_policy, REDUCED_BY_HINT.get(str(told.get("inference_precision")), "rounding")
+    )
 
 
 def key_of(variant: Variant, weights: str, pictures: Sequence[str], truth: str) -> str:

@@ -16,6 +16,7 @@ from .theme import LIGHT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAMES = 24  # in one column of the legend
 STYLES = ("-", "--", "-.", ":")  # lines that lie on each other stay visible
 
 
@@ -27,10 +28,11 @@ def plot(drift: Drift, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and without any global state
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    rows = ran(drift)
+    columns = 1 + len(rows) // NAMES
+    figure = Figure(figsize=(8.5 + 2.5 * columns, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(yscale="log", ylabel="relative L2 error, ||y - t|| / ||t||")
-    rows = ran(drift)
     for place, (row, stroke) in enumerate(zip(rows, strokes(rows), strict=True)):
         errors = [row.layers[layer]["rel_l2"] or float("nan") for layer in drift.layers]
         width = 2.4 if row.variant == OWN else 1.4
@@ -41,7 +43,7 @@ def plot(drift: Drift, path: Path) -> None:
     axes.set_title(f"Drift by depth\n{headline(drift)}", fontsize=11)
     axes.grid(axis="y", alpha=0.3)
     if axes.lines:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        figure.legend(loc="outside right upper", ncols=columns, frameon=False)
     about = json.dumps(plain(drift.provenance))
     with replacing(path) as draft:
         figure.savefig(draft, dpi=130, metadata={"Description": about})

@@ -26,18 +26,14 @@ WRITTEN_OUT = 9  # powers of two up to here are as short as their exponent form
 def ulp_chart(drift: Drift) -> Spec | None:
     """A layer is chosen from a list; None if nobody counted ULP errors."""
     rows = ran(drift)
-    data = [
-        _shares(line, layer, histogram)
-        for line, row in enumerate(rows)
-        for layer, histogram in (_all(row.ulp_histograms), *row.ulp_histograms.items())
-        if histogram
-    ]
+    data = _shares(rows)
     if not data:
         return None
     lines = {
         "data": {"name": "shares"},
         "transform": [
             {"filter": "datum.layer == layer"},
+            {"flatten": ["line"]},
             switched_on(rows),
             {"flatten": ["e", "share"]},
             *_words(rows),
@@ -110,9 +106,19 @@ def _all(histograms: Mapping[str, Mapping[int, int]]) -> tuple[str, Mapping[int,
     return EVERY, total
 
 
-def _shares(line: int, layer: str, histogram: Mapping[int, int]) -> Spec:
+def _shares(rows: Sequence[VariantDrift]) -> list[Spec]:
+    """For each layer each histogram once, with the lines that have it: many variants share bits."""
+    lines: dict[tuple[str, tuple[tuple[int, int], ...]], list[int]] = {}
+    for line, row in enumerate(rows):
+        for layer, histogram in (_all(row.ulp_histograms), *row.ulp_histograms.items()):
+            if histogram:
+                lines.setdefault((layer, tuple(sorted(histogram.items()))), []).append(line)
+    return [{"line": alike, "layer": layer, **_parts_of(dict(counts))} for (layer, counts), alike in lines.items()]
+
+
+def _parts_of(histogram: Mapping[int, int]) -> Spec:
     """Each exponent between the first and the last with its part of all numbers; None where there are none."""
     total = sum(histogram.values())
     exponents = list(range(min(histogram), max(histogram) + 1))
     shares = [float(f"{histogram[e] / total:.2g}") if histogram.get(e) else None for e in exponents]
-    return {"line": line, "layer": layer, "e": exponents, "share": shares}
+    return {"e": exponents, "share": shares}

@@ -19,8 +19,9 @@ from ..errors import InputError
 from ..forward import predict
 from ..images import load_image
 from ..verdict.bands import Band, bands
+from ..verdict.outputs import sum_limit
 from ..weights import Weights, load_weights
-from .outputs import KINDS, Float64, as_logits, checked, checked_kind, sum_limit
+from .outputs import KINDS, Float64, as_logits, checked, checked_kind
 
 Array = NDArray[np.floating]
 Image = str | PathLike[str] | NDArray[np.floating]

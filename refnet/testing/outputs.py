@@ -9,15 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..verdict.outputs import softmax_rows
 
 Array = NDArray[np.floating]
 Float64 = NDArray[np.float64]
-
-SUM = 1e-2
-"""Rows of numbers >= 0 whose sums are this near to 1 are taken for probabilities: float16 sums are off by less."""
-
-EACH = 4
-"""Half ulps by which float32 misses one exponential and one quotient."""
 
 KINDS: Mapping[str, str] = MappingProxyType({"logits": "logits", "softmax": "probabilities"})
 """What outputs can be -> what people call them."""
@@ -47,26 +42,7 @@ def checked_kind(outputs: Array, kind: str | None) -> str:
             expected="probabilities",
             do="say kind='logits', or compare what comes after the softmax",
         )
-    return kind or kind_of(outputs)
-
-
-def sum_limit(outputs: Array) -> float:
-    """How far from 1 rounding takes the sum of a softmax over n classes: about n u + v.
-
-    u: half an ulp of 1 in float32, for the sum of n exponentials in any order, which divides them all (Higham,
-    Accuracy and Stability of Numerical Algorithms, 2002, section 4.2).  v: that of the outputs' type, for their own
-    last rounding; below its normal numbers that is half a step, of each class.
-    """
-    n, kept = outputs.shape[-1], np.finfo(outputs.dtype)
-    roundings = (n + EACH) * float(np.finfo(np.float32).eps) / 2
-    return roundings + float(kept.eps) / 2 + n * float(kept.smallest_subnormal) / 2
-
-
-def kind_of(outputs: Array) -> str:
-    """A name in KINDS: softmax if all rows are numbers from 0 to 1 that add up to 1, else logits."""
-    if not np.isfinite(outputs).all() or outputs.min() < 0 or outputs.max() > 1 + SUM:
-        return "logits"
-    return "softmax" if np.allclose(outputs.sum(axis=-1, dtype=np.float64), 1, rtol=0, atol=SUM) else "logits"
+    return kind or ("softmax" if softmax_rows(outputs) else "logits")
 
 
 def as_logits(outputs: Array, truth: Float64, kind: str) -> tuple[Float64, int]:

@@ -153,14 +153,15 @@ def bands(
                 errors[layer].see([seen[layer] for seen in passes], truth[layer][one])
 
             list(pool.map(see, errors))
-    deviation = _spread([kept.relative[:WORST_KIND] for kept in errors.values()])
+    deviation = spread([kept.relative[:WORST_KIND] for kept in errors.values()])
     factor = prediction_limit(deviation, WORST_KIND, len(errors))
     return Bands(factor, {layer: kept.band(factor) for layer, kept in errors.items()})
 
 
-def _spread(relative: Sequence[Float64]) -> float:
-    """Standard deviation of the logarithm of relative errors over passes, from all layers that have any error."""
-    logarithms = np.log([errors for errors in relative if (errors > 0).all()] or [np.ones(WORST_KIND)])
+def spread(relative: Sequence[Float64]) -> float:
+    """Standard deviation of the logarithm of relative errors over passes, from all layers whose errors have one."""
+    usable = [errors for errors in relative if (errors > 0).all() and np.isfinite(errors).all()]
+    logarithms = np.log(usable or [np.ones(WORST_KIND)])
     deviations = logarithms - logarithms.mean(axis=1, keepdims=True)
     return float(np.sqrt((deviations**2).sum() / (deviations.size - len(deviations))))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..backends import VARIANTS, check_run, load_runs, read_variants, select
 from ..backends.checks import TIMEOUT
+from ..backends.result import condensed
 from ..backends.run import Progress, Run, run
 from ..drift.comparison import Comparison
 from ..drift.drift import Drift
@@ -170,7 +171,7 @@ def _measure_all(
             ran.seconds,
             _measure_logits(ran, true[output], output),
             {layer: found[ran.variant][0] for layer, found in measured.items() if ran.variant in found},
-            ran.provenance,
+            condensed(ran.provenance),
             ulp_histograms={layer: found[ran.variant][1] for layer, found in measured.items() if ran.variant in found},
             best_logits=best_logits(ran.logits) if ran.trace is not None and ran.logits is not None else (),
         )

@@ -36,16 +36,21 @@ def softmax_rows(outputs: Array) -> bool:
     return bool(np.abs(_sums(outputs) - 1).max() <= NEAR)
 
 
-def sum_excess(outputs: Array) -> float:
-    """How far the row sums of probabilities are from 1, over what rounding explains; above 1 they were scaled.
+def sum_limit(outputs: Array) -> float:
+    """How far from 1 rounding takes the row sums of probabilities.
 
-    Of n classes whose exponentials are added in float32 or wider the sum is off by up to n 2^-24; storing all of them
-    in a format adds COMMON of its roundings, and half its smallest number for each class that is subnormal.
+    Of n classes whose exponentials are added in float32 or wider, in any order, the sum is off by up to n 2^-24 (Higham
+    2002, 4.2); storing all of them in a format adds COMMON of its roundings, and half its smallest number for each
+    class that is subnormal.
     """
     classes, format_ = outputs.shape[-1], kept_in(outputs)
     subnormal = 2.0 ** (format_.emin - format_.precision)
-    allowed = COMMON * format_.unit_roundoff + classes * (FORMATS["float32"].unit_roundoff + subnormal)
-    return float(np.abs(_sums(outputs) - 1).max() / allowed)
+    return COMMON * format_.unit_roundoff + classes * (FORMATS["float32"].unit_roundoff + subnormal)
+
+
+def sum_excess(outputs: Array) -> float:
+    """How far the row sums of probabilities are from 1, over what rounding explains; above 1 they were scaled."""
+    return float(np.abs(_sums(outputs) - 1).max() / sum_limit(outputs))
 
 
 def _sums(outputs: Array) -> NDArray[np.float64]:
