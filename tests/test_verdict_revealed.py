@@ -15,10 +15,11 @@ from refnet.backends import VARIANTS, Run
 from refnet.drift import VariantDrift
 from refnet.errors import InputError
 from refnet.forward import activations, predict
-from refnet.reveal import Profile, keep, known_profile, profiles_for, remarks_on
+from refnet.reveal import Profile, keep, known_profile, lost_layers, profiles_for, remarks_on, reveal
 from refnet.verdict import judge_runs
 from refnet.verdict.layer import judge_layer
 from refnet.verdict.revealed import simulations_by_profile
+from refnet.weights import Weights
 
 WEIGHTS, PICTURE = random_weights(), random_images(1)
 GRAPH = WEIGHTS.graph((32, 32))
@@ -192,3 +193,21 @@ def test_a_file_must_be_for_what_runs(tmp_path: Path, profile: Profile, threads:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"nothing\.json"):
         profiles_for(CHOSEN, WEIGHTS, (32, 32), which="nothing.json")
+
+
+# ---- a real backend --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_real_backend_is_explained_in_every_layer_that_its_profile_knows(synthetic: Weights) -> None:
+    """On a picture that the probes never saw; and the backend still answers as the profile says."""
+    variant = VARIANTS["jax"]
+    if variant.missing:
+        pytest.skip(variant.missing)
+    profile = reveal(variant, weights=synthetic, size=(64, 64), threads=2)
+    assert lost_layers(profile, variant, synthetic, threads=2) == ()
+    x = np.random.default_rng(5).uniform(-100, 100, (1, 64, 64, 3)).astype(np.float32)
+    found = refnet.measure_drift(x, synthetic, ["jax"], truth="float64", threads=2, profiles=[profile])["jax"]
+    unexplained = [layer for layer, verdict in found.verdicts.items() if verdict.kind != "identical"]
+    assert set(unexplained) <= profile.unexplained.keys() and len(unexplained) < 20
+    assert {found.verdicts[layer].kind for layer in unexplained} <= {"rounding"}

@@ -103,6 +103,8 @@ def _logits(found: VariantComparison) -> Text:
     text = Text.assemble(("Logits of the plain models: ", "bold"), _counted(found.logits))
     if not found.logits.equal:
         text.append(f", by {short(found.logits.largest)} at most")
+        if found.first is None:
+            text.append(", though every layer is equal where it is returned: a plain model computes some otherwise")
     text.append(f". Relative error: {first} {errors[0]}, {second} {errors[1]}")
     return text.append(f"; {found.nearer} is nearer to the truth." if found.nearer else ".")
 
