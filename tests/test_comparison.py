@@ -178,7 +178,7 @@ def test_every_reason_has_a_name() -> None:
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty folder to work in, with a small picture and small weights in place of the real ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(refnet.images, "load_images", lambda files: PICTURE)
+    monkeypatch.setattr(refnet.images, "load_images", lambda files, size: PICTURE)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source: WEIGHTS)
     return tmp_path
 

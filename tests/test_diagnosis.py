@@ -285,3 +285,31 @@ def test_same_padding_gives_a_window_for_each_step(length: int, window: int, ste
     padded = length + before + behind
     assert behind - before in (0, 1)
     assert padded < window or (padded - window) // step + 1 == -(-length // step)
+
+
+def traced_with(reference: Reference, flipped: str | None, bit: int, order: str) -> refnet.Trace:
+    """Every layer of a program that adds in that order, one bit of one weight of a layer's kernel being another."""
+    tensors = dict(reference.program.tensors)
+    if flipped is not None:
+        kernel = tensors[f"{flipped}/kernel"].copy()
+        kernel.reshape(-1).view(np.uint32)[np.argmax(np.abs(kernel))] ^= np.uint32(1 << bit)
+        tensors[f"{flipped}/kernel"] = kernel
+    return refnet.activations(reference.program.x, Weights(tensors), order=order)
+
+
+@pytest.mark.parametrize(
+    ("layer", "bit", "order"),
+    [("conv4_block2_2_conv", 0, "sequential"), ("predictions", 8, "sequential"), ("conv4_block2_2_conv", 13, FOREIGN)],
+)
+def test_one_bit_of_a_weight_is_found_in_a_trace(layer: str, bit: int, order: str, reference: Reference) -> None:
+    """Where the other channels replay, any bit; else one whose effect is far above rounding in its channel."""
+    trace = traced_with(reference, layer, bit, order)
+    found = diagnose_with(reference, np.array(trace["predictions"]), trace=trace, classifier_activation=None)
+    assert found.first_layer == layer
+    assert found.explanation == (f"weights:other:{layer}",)
+
+
+def test_a_trace_in_another_order_is_rounding(reference: Reference) -> None:
+    trace = traced_with(reference, None, 0, "permuted:9")
+    found = diagnose_with(reference, np.array(trace["predictions"]), trace=trace, classifier_activation=None)
+    assert (found.verdict, found.first_layer) == ("rounding", None)

@@ -188,6 +188,11 @@ def test_the_sum_of_a_float32_softmax_is_within_its_limit(logits: np.ndarray, dt
     assert abs(p.sum(dtype=np.float64) - 1) <= sum_limit(p)
 
 
+def test_outputs_kept_in_float16_are_told_so(expected: Expected) -> None:
+    with pytest.raises(AssertionError, match="kept in float16, which alone"):
+        expected.assert_rounding_only(answer("logits").astype(np.float16))
+
+
 def test_probabilities_too_small_for_their_type_are_undecided(expected: Expected) -> None:
     """In float16 most of these classes are 0: one class alone would always agree with itself."""
     peaked = replace(expected, truth=expected.truth * 8)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 from ..errors import VariantError
@@ -34,10 +35,12 @@ def ask(
     timeout: float,
     tell: Tell,
     overheard: Callable[[str], None] = lambda line: None,
+    stop: Event | None = None,
 ) -> dict[str, Any]:
     """The answer of `python -m module job.json`, a fresh process that gets a folder of its own as job["home"].
 
-    timeout: seconds.  overheard: gets each line of standard output that is neither a stage nor the answer.
+    timeout: seconds.  overheard: gets each line of standard output that is neither a stage nor the answer.  stop: ends
+    the process where another thread sets it.
     Raises VariantError with the status and the reason where there is no answer.
     """
     answers: list[str] = []
@@ -60,7 +63,8 @@ def ask(
         folder = Path(temporary)
         path, log = folder / "job.json", folder / "log"
         path.write_text(json.dumps({**job, "home": temporary}), encoding="utf-8")
-        status = watch([sys.executable, "-P", "-m", module, str(path)], log, timeout=timeout, on_line=on_line)
+        command = [sys.executable, "-P", "-m", module, str(path)]
+        status = watch(command, log, timeout=timeout, on_line=on_line, stop=stop)
         if status is None:
             raise VariantError(f"no answer within {timeout:g} s; the last stage was {last}", status="timeout")
         if status != 0:

@@ -99,7 +99,7 @@ def measure_claims(
         limit = limit_of_rounding(x, w, truths["predict"], threads=threads)
     with TemporaryDirectory(prefix="refnet-") as temporary:
         asking = Asking(x, w, Path(temporary), threads, timeout, tell, cache)
-        runs = {name: asking.run(name, calls) for name, calls in calls_of(chosen).items()}
+        runs = asking.run_all(calls_of(chosen))
     measured = {
         claim.name: tuple(_measure(experiment, runs, truths, limit) for experiment in claim.experiments)
         for claim in chosen

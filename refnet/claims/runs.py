@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from ..backends.ask import ask, check_runnable
 from ..backends.job import make_job
 from ..backends.run import Progress
+from ..backends.side_by_side import side_by_side
 from ..backends.variants import select
 from ..errors import VariantError
+from ..provenance import usable_cores
 from ..weights import Weights, exchange_file
 
 Array = NDArray[np.floating]
@@ -50,6 +53,17 @@ class Asking:
     timeout: float
     progress: Progress
     cache: Path | None
+    stop: Event = field(default_factory=Event)
+
+    def run_all(self, calls: Mapping[str, Sequence[str]]) -> dict[str, Answers]:
+        """Variant -> its answers to its calls; two variants at a time, since a framework starts on one core."""
+        self._exchange()  # written once
+        at_once = min(2, usable_cores())
+        answers = side_by_side(lambda pair: self.run(*pair), [*calls.items()], at_once, self.stop)
+        return dict(zip(calls, answers, strict=True))
+
+    def _exchange(self) -> Path:
+        return exchange_file(self.w, self.cache, otherwise=self.folder)
 
     def run(self, name: str, calls: Sequence[str]) -> Answers:
         """The variant's answers to these calls (names in CALLS)."""
@@ -67,13 +81,13 @@ class Asking:
         """Raises VariantError where there is no answer."""
         (variant,) = select([name])
         check_runnable(variant)
-        images, output = self.folder / "images.npy", self.folder / name
+        images, output = self.folder / f"{name}.npy", self.folder / name
         np.save(images, self.x)
         output.mkdir()
         job = make_job(
             variant,
             self.w.graph(self.x.shape[1:3]),
-            weights=exchange_file(self.w, self.cache, otherwise=self.folder),
+            weights=self._exchange(),
             images=images,
             output=output,
             threads=self.threads,
@@ -83,6 +97,7 @@ class Asking:
             {**job, "calls": list(calls)},
             timeout=self.timeout,
             tell=lambda stage, seconds: self.progress(name, stage, seconds),
+            stop=self.stop,
         )
         try:
             return facts, {call: np.load(output / f"{call}.npy", allow_pickle=False) for call in calls}

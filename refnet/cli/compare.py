@@ -10,7 +10,7 @@ import typer
 from ..errors import VariantError
 from .drift import complain_of
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, Profiles, Quiet, VariantsFile, WeightsSource
+from .options import Images, PictureSize, Profiles, Quiet, VariantsFile, WeightsSource
 from .screen import Stages, complain, output
 
 
@@ -19,6 +19,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="VARIANT", help="Another one: tensorflow.")],
     image: Images = None,
     weights: WeightsSource = "synthetic",
+    size: PictureSize = 224,
     variants_file: VariantsFile = None,
     profiles: Profiles = "kept",
     truth: Annotated[
@@ -51,7 +52,7 @@ def compare(
 
     if json is not None:
         check_output(json, [".json"])
-    x = load_images(image or [bundled_image()])
+    x = load_images(image or [bundled_image()], size)
     try:
         with Stages(quiet=quiet) as stages:
             stages("weights", "start", 0)

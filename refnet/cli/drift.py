@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, Profiles, Quiet, VariantsFile, WeightsSource, chosen_from, names_in
+from .options import Images, PictureSize, Profiles, Quiet, VariantsFile, WeightsSource, chosen_from, names_in
 from .screen import Stages, complain, output
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def drift(
     image: Images = None,
     weights: WeightsSource = "synthetic",
+    size: PictureSize = 224,
     variants: Annotated[
         str,
         typer.Option(metavar="A,B", help="Names, default (at most 12), all, or none. Named ones must be able to run."),
@@ -89,9 +90,9 @@ def drift(
     chosen = _chosen(names, variants_file, may_be_none=bool(trace) and write_job is None)
     pictures = image or [bundled_image()]
     if write_job is not None:
-        return _write_job(chosen, weights, pictures, write_job, threads, quiet=quiet)
+        return _write_job(chosen, weights, load_images(pictures, size), write_job, threads, quiet=quiet)
     _check_places(json, csv, parquet, folder, chosen, resume=resume)
-    x = load_images(pictures)
+    x = load_images(pictures, size)
     with Stages(quiet=quiet) as stages:
         stages("weights", "start", 0)
         w = load_weights(weights)
@@ -171,14 +172,13 @@ def _chosen(names: list[str], file: Path | None, *, may_be_none: bool) -> Sequen
 
 
 def _write_job(
-    chosen: Sequence[Variant], weights: str, pictures: list[Path], folder: Path, threads: int | None, *, quiet: bool
+    chosen: Sequence[Variant], weights: str, x: np.ndarray, folder: Path, threads: int | None, *, quiet: bool
 ) -> int:
     """The folder that runs these variants elsewhere, and how."""
     from ..backends import write_job
-    from ..images import load_images
     from ..weights import load_weights
 
-    commands = write_job(chosen, load_weights(weights), load_images(pictures), folder, threads=threads)
+    commands = write_job(chosen, load_weights(weights), x, folder, threads=threads)
     if not quiet:
         output().print(f"copy {folder} to the other machine and run there:", *commands, sep="\n  ", soft_wrap=True)
     return OK

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..forward import predict
 from ..images import load_image
 from ..verdict.bands import Band, bands
-from ..verdict.outputs import sum_limit
+from ..verdict.outputs import kept_in, sum_limit
 from ..weights import Weights, load_weights
 from .outputs import KINDS, Float64, as_logits, checked, checked_kind
 
@@ -87,7 +87,8 @@ class Expected:
             )
         reason = (
             f"{where}, and rounding explains {power:.2g} (refnet's own float32 passes: {band.low:.2g} to "
-            f"{band.high:.2g}): {margin:.3g} times too far\n{_largest(z, truth)}{self._as_far_as(picture, error)}"
+            f"{band.high:.2g}): {margin:.3g} times too far\n"
+            f"{_largest(z, truth)}{self._as_far_as(picture, error)}{_kept(y)}"
         )
         return Verdict("mismatch", reason=reason, margin=margin, power=power)
 
@@ -176,6 +177,12 @@ def assert_rounding_only(
     """
     __tracebackhide__ = True
     expect(image, weights, truth=truth, threads=threads, cache=cache).assert_rounding_only(outputs, kind=kind)
+
+
+def _kept(y: Array) -> str:
+    """What to know of outputs that are numbers of a format narrower than float32."""
+    name = kept_in(y).name
+    return f"\nthey are kept in {name}, which alone takes outputs far: hand out float32" if name in REDUCED else ""
 
 
 def _of_sum(name: str, y: Array) -> Verdict | None:
