@@ -27,10 +27,10 @@ def walk(
 ) -> Any:
     """The output of the last layer.
 
-    engines: by layer name.  joined: batch normalisations that are computed from their convolution's input; that
-    layer's own activation stays the plain convolution.  probe: called with each layer's node and activation, in the
-    graph's order; the operations never know. Without one, engines that can compute a convolution and what follows it
-    in one step.
+    engines: by layer name.  x: the picture, or where a graph has several inputs each of them by its name.
+    joined: batch normalisations that are computed from their convolution's input; that layer's own activation stays the
+    plain convolution.  probe: called with each layer's node and activation, in the graph's order; the operations never
+    know. Without one, engines that can compute a convolution and what follows it in one step.
     """
     whole_runs = probe is None and all(isinstance(e, FusingEngine) and e.whole_runs for e in engines.values())
     steps = fused_steps(graph, _apart(graph, engines)) if whole_runs else single_steps(graph, joined)
@@ -40,7 +40,8 @@ def walk(
         node, engine = step.nodes[-1], engines[step.main.name]
         if progress:
             progress(node)
-        inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(x)]
+        given = x[node.name] if isinstance(x, Mapping) and not step.inputs else x
+        inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(given)]
         if len(step.nodes) > 1 and isinstance(engine, FusingEngine):
             live[node.name] = engine.fused(step, weights, *inputs)
         else:

@@ -16,6 +16,7 @@ from ..weights import Weights
 from .layer_box import ASKED
 from .layer_order import probe_layer
 from .norm_form import probe_norm, read_scale
+from .plain import probe_plain
 from .profile import Profile
 from .session import Session
 
@@ -42,12 +43,14 @@ def reveal(
     begin = time.monotonic()
     with Session(chosen, graph, threads=threads) as session:
         layers = _probed(session, graph, progress or (lambda layer, place, count: None))
+        plain = _with_plain(session, graph, layers)
         profile = Profile(
             chosen.name,
             (graph.name, graph.variant),
             size,
             session.describe(),
             layers,
+            plain=plain,
             provenance=provenance(threads=chosen.threads or threads, seconds=round(time.monotonic() - begin, 1)),
         )
         return profile if weights is None else _with_constants(profile, session, weights)
@@ -88,6 +91,18 @@ def _probed(session: Session, graph: Graph, progress: Progress) -> dict[str, dic
             known[kind] = _norm_entry(session, node) if node.operation == "batch_norm" else _sum_entry(session, node)
         found[node.name] = dict(known[kind])
     return found
+
+
+def _with_plain(session: Session, graph: Graph, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Adds what differs in the plain run to the entries, if they explain every layer; how well the plain run fits."""
+    if any("reason" in entry or entry["differing"] for entry in layers.values()):
+        return {}
+    changed, fit = probe_plain(session, graph, layers)
+    for name in {**layers, **changed}:
+        layers.setdefault(name, {"differing": 0, "outputs": 0}).pop("plain", None)
+        if name in changed:
+            layers[name]["plain"] = dict(changed[name])
+    return fit
 
 
 def _kind(graph: Graph, node: Node) -> object:
