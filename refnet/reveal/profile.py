@@ -17,7 +17,7 @@ from ..errors import InputError
 
 SCHEMA = 2
 KIND = "refnet profile"
-FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift")  # of Arithmetic, that a layer may have
+FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift", "addition")  # of Arithmetic, that a layer may have
 
 
 def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arithmetic import ADDITIONS
 from ..arithmetic.formats import Array
 from ..arithmetic.plan import plan
+from ..forward.checks import joined_layers
 from ..forward.constants import Constants
 from ..forward.kernel_engine import Kept, KernelEngine
 from ..forward.walk import walk
@@ -139,7 +141,7 @@ def computed(graph: Graph, layers: Entries, drawn: Drawn) -> Array:
         name: KernelEngine(arithmetic, name, drawn.constants, threads, drawn.kept)
         for name, arithmetic in planned.items()
     }
-    output: Array = walk(graph, drawn.weights, engines, drawn.inputs)
+    output: Array = walk(graph, drawn.weights, engines, drawn.inputs, joined=joined_layers(graph, planned))
     return output
 
 
@@ -162,14 +164,19 @@ def others(changed: Entries, layers: Entries) -> dict[str, dict[str, Any]]:
     return {name: fields for name, fields in found.items() if fields}
 
 
-def _candidates(nodes: list[Node], layers: Entries) -> list[dict[str, dict[str, Any]]]:
+def _candidates(nodes: list[Node], layers: Entries) -> Iterator[Entries]:
     """By layer, the fields that may be others than alone; the fewest changes first."""
     named = {operation: [node.name for node in nodes if node.operation == operation] for operation in OPERATIONS}
     norms = [{name: {"batch_norm": form, "shift": shift} for name in named["batch_norm"]} for form, shift in NORM_FORMS]
+    additions = [{name: {"addition": form} for name in named["add"]} for form in ADDITIONS[1:]]
     pools = [
         {name: {key: value for key, value in layers[name]["plain"].items() if key in FIELDS}}
         for name in named["mean_pool"]
         if "plain" in layers[name]
     ]
-    parts = sorted(product([{}, *norms], [{}, *pools]), key=lambda parts: sum(map(bool, parts)))
-    return [{name: fields for part in each for name, fields in part.items()} for each in parts]
+    changes = product([{}, *norms], [{}, *additions], [{}, *pools])
+    for parts in sorted(changes, key=lambda parts: sum(map(bool, parts))):
+        changed = {name: fields for part in parts for name, fields in part.items()}
+        forms = {merged(layers, changed)[name]["batch_norm"] for name in named["batch_norm"]}
+        if not parts[1] or forms == {"shifted"}:  # other forms have no shift that could come last
+            yield changed
