@@ -145,7 +145,9 @@ def _alone(entry: Mapping[str, object]) -> str:
         order = str(entry["order"])
         short = order if len(order) <= 60 else f"{order[:28]} ... {order[-28:]}"
         mean = [f"mean {entry['mean']}"] if "mean" in entry else [f"bias {entry['bias']}"]
-        return ", ".join([short, "fma" if entry["fma"] else "no fma", *mean])
+        ways = entry.get("channels")
+        others = [f"channels {name} {way['order']}" for name, way in ways.items()] if isinstance(ways, Mapping) else []
+        return ", ".join([short, "fma" if entry["fma"] else "no fma", *mean, *others])
     if "batch_norm" not in entry:
         return "as it is"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []

@@ -48,8 +48,8 @@ def normalised(x: Any, vectors: tuple[Any, ...], *, arithmetic: Arithmetic) -> A
 def shifts_last(x: Any, y: Any, of_x: tuple[Any, ...], of_y: tuple[Any, ...], *, arithmetic: Arithmetic) -> Any:
     """An addition of batch normalisations, their shifts behind it: fl(fl(fl(x s) + fl(y s')) + fl(t + t')).
 
-    of_x, of_y: (s, t) of norm_vectors, whose form is `shifted`; empty for what is no batch normalisation, which is added
-    as it is: fl(fl(x + fl(y s')) + t'). So tensorflow's graph optimiser regroups sums of arrays of two shapes. Rounded
+    of_x, of_y: (s, t) of norm_vectors, whose form is `shifted`; empty for what is no batch normalisation: that is added
+    as it is, fl(fl(x + fl(y s')) + t'). So tensorflow's graph optimiser regroups sums of arrays of two shapes. Rounded
     to storage once.
     """
     ops = numpy_ops(arithmetic.elementwise)

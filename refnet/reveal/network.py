@@ -135,7 +135,12 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
         return {"reason": str(error)}
     if found.order is None:
         return {"reason": found.reason}
-    last = {"mean": found.mean} if node.operation == "mean_pool" else {}
+    last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
+    if found.channels:
+        last["channels"] = {
+            channels: {"order": str(own.order), "fma": own.fma, "bias": own.bias}
+            for channels, own in found.channels.items()
+        }
     return {
         "order": str(found.order), "fma": found.fma, "bias": found.bias, **last,
         "differing": found.differing, "outputs": found.outputs,
