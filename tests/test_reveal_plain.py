@@ -15,9 +15,9 @@ from backends_support import random_weights
 import refnet.reveal
 from refnet.backends import VARIANTS, run
 from refnet.graph import resnet
-from refnet.reveal import Session, differences, replay
+from refnet.reveal import Session, differences, network, replay
 from refnet.reveal.plain import probe_plain
-from refnet.reveal.together import block_ends, merged
+from refnet.reveal.together import asked, block_ends, computed, differing, draw, merged, probe_end
 
 SIZE = (64, 64)
 GRAPH = resnet(50, input_shape=SIZE, classes=10)
@@ -136,3 +136,20 @@ def test_the_plain_run_of_a_backend_is_made_again(variant: str, tmp_path: Path) 
     assert result.logits is not None
     (found,) = differences({"logits": ours["predictions"]}, {"logits": result.logits})
     assert (found.bits, found.zeros) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(VARIANTS["jax"].missing), reason="jax is not installed")
+def test_the_last_block_of_jax_is_made_again() -> None:
+    """Its mean pool is computed together with what comes before, in other forms than where each layer is returned."""
+    graph = resnet(50, input_shape=(224, 224))
+    end = list(block_ends(graph))[-1]
+    with Session(VARIANTS["jax"], graph, threads=1) as session:
+        layers = network._probed(session, end, lambda layer, place, count: None)
+        found = probe_end(session, end, layers)
+        drawn = draw(session, end, layers, seed=1)
+        session.take_together([node.name for node in end.nodes if node.operation != "input"], list(drawn.inputs))
+        theirs = asked(session, drawn)
+    assert found["conv5_block3_3_bn"] == {"batch_norm": "shifted"}
+    assert differing(computed(end, merged(layers, found), drawn), theirs) == 0
+    assert differing(computed(end, layers, drawn), theirs) > 0

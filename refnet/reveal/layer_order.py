@@ -51,10 +51,13 @@ class LayerOrder:
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
-        order = self.order.summary(60) if isinstance(self.order, Tree) else str(self.order)
-        how = ", ".join([order, "fma" if self.fma else "no fma", f"bias {self.bias}"])
-        how += "".join(f"; channels {channels}: {found.order}" for channels, found in self.channels.items())
+        how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
+        how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
         return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
+
+
+def _short(order: Order) -> str:
+    return order.summary(60) if isinstance(order, Tree) else str(order)
 
 
 def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads: int | None = None) -> Order:

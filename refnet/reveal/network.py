@@ -21,7 +21,7 @@ from .profile import Profile
 from .session import Session
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(layer, its place, how many there are) before a layer is probed."""
+"""Called as progress(layer, its place, how many there are) before a layer is probed; the plain model comes last."""
 
 
 def reveal(
@@ -42,7 +42,9 @@ def reveal(
     graph = resnet(50, input_shape=size) if weights is None else weights.graph(size)
     begin = time.monotonic()
     with Session(chosen, graph, threads=threads) as session:
-        layers = _probed(session, graph, progress or (lambda layer, place, count: None))
+        told = progress or (lambda layer, place, count: None)
+        layers = _probed(session, graph, told)
+        told("the plain model", len(layers), len(layers) + 1)
         plain = _with_plain(session, graph, layers)
         profile = Profile(
             chosen.name,
