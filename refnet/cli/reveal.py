@@ -156,7 +156,7 @@ def _alone(entry: Mapping[str, object]) -> str:
         )
         return ", ".join([_short(entry["order"]), "fma" if entry["fma"] else "no fma", *mean, *others])
     if "batch_norm" not in entry:
-        return "as it is"
+        return "addition"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []
     shift = ["shift fused"] if entry["shift"] == "fused" else []
     return ", ".join([f"batch normalisation {entry['batch_norm']}", *shift, *scale])
