@@ -152,7 +152,7 @@ def test_predict_prints_the_best_classes_and_writes_json(fakes, monkeypatch, tmp
     monkeypatch.setattr(refnet.forward, "predict", lambda x, w, **how: used.update(how) or probabilities)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source: FakeWeights())
     said = ["--accumulate", "float64", "--bias", "first", "--batch-norm", "shifted", "--shift", "fused", "--size", "40"]
-    said += ["--mean", "multiply", "--relu", "signed-zero"]
+    said += ["--mean", "multiply", "--relu", "signed-zero", "--addition", "shifts-last"]
     assert main(["predict", "--top", "2", "--no-fma", "--order", "pairwise", "--json", "p.json", *said]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["class", "7", "0.750000"] and lines[2].split() == ["class", "3", "0.250000"]
@@ -167,6 +167,7 @@ def test_predict_prints_the_best_classes_and_writes_json(fakes, monkeypatch, tmp
         "shift": "fused",
         "mean": "multiply",
         "relu": "signed-zero",
+        "addition": "shifts-last",
         "threads": None,
     }
     document = json.loads((tmp_path / "p.json").read_text())

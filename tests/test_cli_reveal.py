@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,26 @@ def test_a_network_is_summed_up_and_written(
     assert Profile.load("p.json").to_json() == found.to_json()
     (kept,) = profiles_for([VARIANTS["torch"]], WEIGHTS, (32, 32))
     assert kept.to_json() == found.to_json()
+
+
+def test_what_is_otherwise_in_the_plain_model_and_by_channel_is_said(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alike = profile_of().layers["conv1_conv"]
+    entries: dict[str, dict[str, Any]] = {
+        "conv1_bn": {"batch_norm": "shifted", "shift": "rounded", "scale": "computed", "differing": 0, "outputs": 9},
+        "conv2_block1_add": {"differing": 0, "outputs": 0, "plain": {"addition": "shifts-last"}},
+        "predictions": {**alike, "channels": {"8..9": {"order": "blocks:8", "fma": True, "bias": "last"}}},
+    }
+    entries["conv1_bn"]["plain"] = {"batch_norm": "centred"}
+    found = replace(profile_of(**entries), plain={"differing": 3, "outputs": 10})
+    monkeypatch.setattr(refnet.reveal, "reveal", lambda *_, **__: found)
+    assert main(["reveal", "--variants", "torch", "--all"]) == 0
+    out = capsys.readouterr().out
+    assert "batch normalisation shifted; in the plain model batch_norm centred: conv1_bn" in out
+    assert "addition; in the plain model addition shifts-last: conv2_block1_add" in out
+    assert "reversed, fma, bias last, channels 8..9 blocks:8: predictions" in out
+    assert "not explained: 3 of 10 outputs differ: the plain model" in out and "every probed layer" not in out
 
 
 def test_interruption_is_silent_and_leaves_no_file(

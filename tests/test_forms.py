@@ -57,6 +57,7 @@ GIVEN: dict[str, tuple[str, tuple[str, ...]]] = {  # what is given -> to which f
     "scale and shift, folded": ("folded", ("scale", "shift")),
     "inverse and shift, sum-shifted-fma": ("sum-shifted-fma", ("inverse", "shift")),
 }
+SHIFTED: dict[str, Any] = {"batch_norm": "shifted"}
 FORMATS = ("float32", "float64", "bfloat16")
 
 
@@ -88,6 +89,27 @@ def test_sums_without_a_bias_have_the_same_bits_in_kernels_and_definition(
     given = constants_of(synthetic, norms[:9], ("inverse",), off=1e-3)
     how = {"mean": "multiply", "relu": "signed-zero", "constants": given}
     check_runs({"batch_norm": form, **how}, synthetic, picture)
+
+
+def test_shifts_that_come_last(synthetic: Weights, picture: np.ndarray) -> None:
+    """Additions by plain NumPy from the layers that they are computed from; each layer shows its own output."""
+    how: dict[str, Any] = {"batch_norm": "shifted", "addition": "shifts-last"}
+    trace, own = refnet.activations(picture, synthetic, **how), refnet.activations(picture, synthetic, **SHIFTED)
+    assert same(check_runs(how, synthetic, picture), trace["predictions"])
+    assert same(trace["conv2_block1_3_bn"], own["conv2_block1_3_bn"])
+
+    def parts(norm: str) -> tuple[np.ndarray, np.ndarray]:
+        keys = ("gamma", "beta", "moving_mean", "moving_variance")
+        gamma, beta, mean, variance = (synthetic[f"{norm}/{key}"] for key in keys)
+        s = gamma * (np.float32(1) / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON)))
+        return trace[norm.replace("_bn", "_conv")] * s, beta - mean * s
+
+    (a, t), (b, u) = parts("conv2_block1_0_bn"), parts("conv2_block1_3_bn")
+    assert same(trace["conv2_block1_add"], (a + b) + (t + u)) and not same(trace["conv2_block1_add"], (a + t) + (b + u))
+    c, v = parts("conv2_block2_3_bn")
+    shortcut = trace["conv2_block1_out"]
+    assert same(trace["conv2_block2_add"], (shortcut + c) + v)
+    assert not same(trace["conv2_block2_add"], shortcut + (c + v))
 
 
 # ---- one step of the network, number by number -----------------------------------------------------------------------
@@ -250,6 +272,8 @@ CHANNELS = np.ones(64, np.float32)
         (["conv1_bn/scale"], {}, "constants .*list; expected a mapping"),
         (None, {"precision": "mp50", "mean": "multiply"}, "precision='mp50' with mean='multiply'"),
         (None, {"batch_norm": {"conv1_bn": "sum-shifted"}}, "conv1_bn is joined with conv1_conv, which computes oth"),
+        (None, {"addition": "shifts-last"}, "conv2_block1_add.*batch_norm=centred, centred; expected .* form shifted"),
+        (None, {"addition": "last"}, "addition='last'; expected one of outputs, shifts-last"),
         (None, {"mean": "half"}, "mean='half'; expected one of divide, multiply"),
         (None, {"relu": "leaky"}, "relu='leaky'; expected one of positive, signed-zero"),
     ],

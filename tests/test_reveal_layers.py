@@ -17,6 +17,7 @@ from refnet.backends import VARIANTS
 from refnet.errors import InputError, VariantError
 from refnet.graph import resnet
 from refnet.reveal import NoTreeError, Profile, Session, differences, network, replay
+from refnet.reveal.channels import channel_text, channels_of
 from refnet.reveal.layer_order import probe_layer
 from refnet.reveal.norm_form import probe_norm
 
@@ -111,11 +112,12 @@ def test_a_known_layer_is_revealed(backend: Any, layer: str, how: dict[str, Any]
     assert {name: getattr(found, name) for name in how} | {"order": str(found.order)} == how
 
 
-def test_channels_that_add_otherwise_are_counted_and_named(backend: Any) -> None:
+def test_channels_that_add_otherwise_have_their_own_order(backend: Any) -> None:
     with backend(order="blocks:100,412,1536", last_channels=3) as session:
         found = probe_layer(session, GRAPH["predictions"])
-    assert str(found.order) == "blocks:100,412,1536" and 0 < found.differing <= 3
-    assert "997" in found.reason and "1 of 1 places" in found.reason
+    assert str(found.order) == "blocks:100,412,1536" and found.differing == 0
+    assert {text: str(own.order) for text, own in found.channels.items()} == {"997..999": "reversed"}
+    assert "; channels 997..999: reversed; 0 of 1000" in str(found)
 
 
 @pytest.mark.parametrize("form", ["centred", "shifted", "shifted-fma"])
@@ -245,6 +247,34 @@ def test_replay_is_the_forward_pass_of_the_profile(profile: Profile) -> None:
     assert fused.tobytes() == trace["predictions"].tobytes()
     plain = activations(x, weights)
     assert any(d.bits for d in differences(trace, plain))
+
+
+def test_channels_are_replayed_in_their_own_order(profile: Profile, tmp_path: Path) -> None:
+    """Columns of three forward passes, each in one order; by the definition too."""
+    ways = {"1..2": {"order": "blocks:8", "fma": True, "bias": "last"}, "9": {"order": "reversed", "fma": False}}
+    ways["9"]["bias"] = "first"
+    layers = {**profile.layers, "predictions": {**profile.layers["predictions"], "channels": ways}}
+    replace(profile, layers=layers).save(tmp_path / "p.json")
+    weights, x = random_weights(), random_images(1)
+    trace, spec = (
+        replay("torch", x, weights, profile=tmp_path / "p.json", engine=each) for each in ("kernels", "spec")
+    )
+    assert not any(d.bits or d.zeros for d in differences(trace, spec))
+    expected = replay("torch", x, weights, profile=profile)["predictions"].copy()
+    how: dict[str, Any] = {**profile.settings(), "constants": profile.constants[weights.hash]}
+    for text, columns in (("1..2", [1, 2]), ("9", [9])):
+        own = {key: {**how.get(key, {}), "predictions": value} for key, value in ways[text].items()}
+        other = activations(x, weights, **{**how, **own})["predictions"]
+        assert (other[:, columns] != expected[:, columns]).any()
+        expected[:, columns] = other[:, columns]
+    assert trace["predictions"].tobytes() == expected.tobytes()
+
+
+def test_channels_in_words() -> None:
+    for text in ("0", "992..999", "3,7..9", "1..9/2,20"):
+        assert channel_text(channels_of(text)) == text
+    with pytest.raises(ValueError, match="no run"):
+        channels_of("all")
 
 
 def test_a_profile_is_for_one_variant_size_and_weights(profile: Profile) -> None:

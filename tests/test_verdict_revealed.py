@@ -15,7 +15,7 @@ from refnet.backends import VARIANTS, Run
 from refnet.drift import VariantDrift
 from refnet.errors import InputError
 from refnet.forward import activations, predict
-from refnet.reveal import Profile, keep, known_profile, lost_layers, profiles_for, remarks_on, reveal
+from refnet.reveal import Profile, keep, known_profile, lost_layers, profiles_for, remarks_on, replay, reveal
 from refnet.verdict import judge_runs
 from refnet.verdict.layer import judge_layer
 from refnet.verdict.revealed import simulations_by_profile
@@ -119,6 +119,17 @@ def test_constants_of_other_weights_leave_their_layers_out(truth: Any) -> None:
     assert row.verdicts[NORM].kind == "rounding" and row.verdicts[CONV].kind == "identical"
     (remark,) = remarks_on(profile, row, WEIGHTS)
     assert "lacks the constants of these weights, so 1 layers" in remark
+
+
+def test_channels_in_orders_of_their_own_are_left_to_replay(truth: Any) -> None:
+    """A verdict holds a layer against one order, and must not blame the profile for the other channels."""
+    own = {"8..9": {"order": "reversed", "fma": True, "bias": "last"}}
+    profile = profile_of(predictions={**profile_of().layers["predictions"], "channels": own})
+    trace = replay("torch", PICTURE, WEIGHTS, profile=profile)
+    run = Run("torch", "ok", trace=trace, logits=trace["predictions"])
+    _, row = judge_runs([run], PICTURE, WEIGHTS, truth, profiles=[profile])
+    assert row.verdicts["predictions"].kind == "rounding" and row.verdicts[CONV].kind == "identical"
+    assert remarks_on(profile, row, WEIGHTS) == []
 
 
 def test_long_trees_have_names_that_differ() -> None:

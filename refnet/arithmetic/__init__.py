@@ -5,7 +5,7 @@ from .big_floats import BigFloats
 from .chains import CHAINS
 from .double_double import DoubleDouble, planewise, shape_of, spread
 from .formats import FORMATS, NUMBERS, Format, round_to
-from .forms import BATCH_NORM_FORMS, CONSTANTS, MEANS, RELUS, SHIFTS
+from .forms import ADDITIONS, BATCH_NORM_FORMS, CONSTANTS, MEANS, RELUS, SHIFTS
 from .numpy_ops import NumpyOps, exported, numpy_ops, stored
 from .order import Order
 from .orders import ORDERS, parse_order
@@ -15,6 +15,7 @@ from .tree import Tree
 
 __all__ = [
     "ACCUMULATE",
+    "ADDITIONS",
     "BATCH_NORM_FORMS",
     "BIAS_PLACES",
     "CHAINS",

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from .formats import FORMATS, NUMBERS, Format
-from .forms import BATCH_NORM_FORMS, MEANS, RELUS, SHIFTS, BatchNormForm
+from .forms import ADDITIONS, BATCH_NORM_FORMS, MEANS, RELUS, SHIFTS, BatchNormForm
 from .order import Order
 from .orders import ORDERS, Exact, parse_order
 
 BIAS_PLACES = ("last", "first")
-FORMS = {"batch_norm": tuple(BATCH_NORM_FORMS), "shift": SHIFTS, "mean": MEANS, "relu": tuple(RELUS)}  # by field
+# By field.
+FORMS = {
+    "batch_norm": tuple(BATCH_NORM_FORMS), "shift": SHIFTS, "mean": MEANS, "relu": tuple(RELUS), "addition": ADDITIONS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Arithmetic:
     batch_norm: a name in BATCH_NORM_FORMS.  shift: how the t of shifted forms comes about, a name in SHIFTS.
     mean: whether the mean pool divides the sum by the count or multiplies it by fl(1 / count), a name in MEANS.
     relu: a name in RELUS; `positive` gives +0 for -0, `signed-zero` keeps -0.
+    addition: whether the shifts of batch normalisations come behind what is added, a name in ADDITIONS.
 
     Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
     no field is None and `order` is an Order. The order exact rounds once, to storage: it has no accumulate format of
@@ -74,6 +78,7 @@ class Arithmetic:
     shift: str = "rounded"
     mean: str = "divide"
     relu: str = "positive"
+    addition: str = "outputs"
 
     def __post_init__(self) -> None:
         if isinstance(self.precision, str) and digits_of(self.precision):

@@ -30,5 +30,8 @@ BATCH_NORM_FORMS = {
     "sum-shifted-fma": BatchNormForm("shifted-fma", joined=True),
 }
 SHIFTS = ("rounded", "fused")
+ADDITIONS = ("outputs", "shifts-last")
+"""What an addition adds: its layers' outputs; or, of those that are shifted batch normalisations, the products x s,
+and the shifts t behind them."""
 MEANS = ("divide", "multiply")
 RELUS = {"positive": ">", "signed-zero": ">="}  # name -> how a number that stays compares with zero; a NaN stays too

@@ -43,6 +43,10 @@ def predict(
         str, typer.Option(metavar="FORM", help="How the mean pool uses its count: divide or multiply.")
     ] = "divide",
     relu: Annotated[str, typer.Option(metavar="FORM", help="positive, or signed-zero, which keeps -0.")] = "positive",
+    addition: Annotated[
+        str,
+        typer.Option(metavar="FORM", help="What additions add: outputs, or shifts-last, as tensorflow's plain run."),
+    ] = "outputs",
     size: PictureSize = 224,
     threads: Threads = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many classes to print.")] = 5,
@@ -71,6 +75,7 @@ def predict(
         raise InputError(f"{weights} has no top, so there are no classes", do="give weights with their top")
     how: dict[str, Any] = {"precision": precision, "accumulate": accumulate, "order": order, "fma": fma}
     how |= {"bias": bias, "batch_norm": batch_norm, "shift": shift, "mean": mean, "relu": relu}
+    how |= {"addition": addition}
     with LayerBar(w.graph(x.shape[1:3]), quiet=quiet) as bar:
         result = forward(x, w, threads=threads, **how, progress=lambda node: bar(node.name, precision))
     if json is not None:

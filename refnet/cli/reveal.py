@@ -135,13 +135,32 @@ def _named(layers: list[str]) -> str:
     return ", ".join(layers) if len(layers) <= 3 else f"{layers[0]} ... {layers[-1]}"
 
 
+def _short(order: object) -> str:
+    text = str(order)
+    return text if len(text) <= 60 else f"{text[:28]} ... {text[-28:]}"
+
+
 def described(entry: Mapping[str, object]) -> str:
-    """A profile's entry in words: `blocks:512, fma, bias last`."""
+    """A profile's entry in words: `blocks:512, fma, bias last`, and what is otherwise in the plain model."""
+    plain = entry.get("plain")
+    if isinstance(plain, Mapping):
+        return f"{_alone(entry)}; in the plain model {', '.join(f'{name} {value}' for name, value in plain.items())}"
+    return _alone(entry)
+
+
+def _alone(entry: Mapping[str, object]) -> str:
+    """As the layer is computed where it is returned."""
     if "order" in entry:
-        order = str(entry["order"])
-        short = order if len(order) <= 60 else f"{order[:28]} ... {order[-28:]}"
         mean = [f"mean {entry['mean']}"] if "mean" in entry else [f"bias {entry['bias']}"]
-        return ", ".join([short, "fma" if entry["fma"] else "no fma", *mean])
+        ways = entry.get("channels")
+        others = (
+            [f"channels {name} {_short(way['order'])}" for name, way in ways.items()]
+            if isinstance(ways, Mapping)
+            else []
+        )
+        return ", ".join([_short(entry["order"]), "fma" if entry["fma"] else "no fma", *mean, *others])
+    if "batch_norm" not in entry:
+        return "addition"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []
     shift = ["shift fused"] if entry["shift"] == "fused" else []
     return ", ".join([f"batch normalisation {entry['batch_norm']}", *shift, *scale])

@@ -49,19 +49,42 @@ def check_orders(graph: Graph, planned: Mapping[str, Arithmetic], softmax: bool)
                 raise InputError(f"layer {node.name}{what}: {error.found}", expected=error.expected) from error
 
 
-def joined_norms(graph: Graph, planned: Mapping[str, Arithmetic]) -> frozenset[str]:
-    """Batch normalisations that are joined with their convolution, or InputError where the two compute otherwise."""
+def joined_layers(graph: Graph, planned: Mapping[str, Arithmetic]) -> frozenset[str]:
+    """Layers that are computed from the input of those before them, or InputError where these compute otherwise.
+
+    Batch normalisations that are joined with their convolution, and additions whose shifts come last.
+    """
     names = []
     for node in graph.nodes:
         if node.operation == "batch_norm" and planned[node.name].norm.joined:
-            if planned[node.name] != planned[node.inputs[0]]:
-                raise InputError(
-                    f"layer {node.name} is joined with {node.inputs[0]}, which computes otherwise",
-                    expected="the same arithmetic for both",
-                    do=f"give both the same values, with a pattern such as {node.name.removesuffix('bn')}*",
-                )
+            _check_norm(node, planned)
+            names.append(node.name)
+        if node.operation == "add" and planned[node.name].addition == "shifts-last":
+            _check_addition(graph, node, planned)
             names.append(node.name)
     return frozenset(names)
+
+
+def _check_norm(node: Node, planned: Mapping[str, Arithmetic]) -> None:
+    if planned[node.name] != planned[node.inputs[0]]:
+        raise InputError(
+            f"layer {node.name} is joined with {node.inputs[0]}, which computes otherwise",
+            expected="the same arithmetic for both",
+            do=f"give both the same values, with a pattern such as {node.name.removesuffix('bn')}*",
+        )
+
+
+def _check_addition(graph: Graph, node: Node, planned: Mapping[str, Arithmetic]) -> None:
+    """What it adds are `shifted` batch normalisations of one arithmetic, whose formats are its own."""
+    norms = [planned[name] for name in node.inputs if graph[name].operation == "batch_norm"]
+    formats = {(each.precision, each.accumulate) for each in (*norms, planned[node.name])}
+    forms = {(each.batch_norm, each.shift) for each in norms}
+    if len(formats) > 1 or len(forms) != 1 or norms[0].batch_norm != "shifted":
+        added = ", ".join(each.batch_norm for each in norms)
+        raise InputError(
+            f"layer {node.name} with addition='shifts-last' adds batch_norm={added}",
+            expected="batch normalisations of the form shifted and of one arithmetic, in its own formats",
+        )
 
 
 def _sums_of(graph: Graph, node: Node, softmax: bool) -> list[tuple[str, int]]:

@@ -91,7 +91,9 @@ class SpecEngine(FusingEngine):
         return ops.softmax(x, arithmetic=self.arithmetic)
 
     def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
-        """A convolution with the batch normalisation that is joined with it."""
+        """A convolution with the batch normalisation that is joined with it; or an addition with those that it adds."""
+        if step.node("add"):
+            return self.shifts_last(step, weights, *inputs)
         settings: Mapping[str, Any] = step.main.settings
         kernel, bias = self.storage(weights[f"{step.main.name}/kernel"]), None
         vectors = self.norm_vectors(step, weights)
@@ -100,6 +102,17 @@ class SpecEngine(FusingEngine):
             kernel, bias = ops.folded_kernel(kernel, *vectors, arithmetic=self.arithmetic)
         y = self.conv2d(inputs[0], kernel, bias, strides=settings["strides"], padding=settings["padding"])
         return y if folds else ops.normalised(y, vectors, arithmetic=self.arithmetic)
+
+    def shifts_last(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
+        """What the step's addition gives where shifts come last."""
+        addition, given = step.nodes[-1], dict(zip(step.inputs, inputs, strict=True))
+        norms = {node.name: node for node in step.nodes[:-1]}
+        x, y = (given[norms[name].inputs[0] if name in norms else name] for name in addition.inputs)
+        vectors = (
+            self.norm_vectors(Step((norms[name],), norms[name].inputs), weights) if name in norms else ()
+            for name in addition.inputs
+        )
+        return ops.shifts_last(x, y, *vectors, arithmetic=self.arithmetic)
 
     def norm_vectors(self, step: Step, weights: Mapping[str, Any]) -> tuple[Any, ...]:
         """ops.norm_vectors of the step's batch normalisation."""

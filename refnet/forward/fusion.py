@@ -32,8 +32,15 @@ class Step:
 
 @lru_cache(maxsize=64)
 def single_steps(graph: Graph, joined: frozenset[str]) -> tuple[Step, ...]:
-    """Each layer by itself; but batch normalisations that are joined are computed from their convolution's input."""
-    return tuple(_step([graph[node.inputs[0]], node] if node.name in joined else [node]) for node in graph.nodes)
+    """Each layer by itself; but layers that are joined are computed from the input of those that they are joined with:
+    batch normalisations from their convolution's, additions from that of the batch normalisations that they add.
+    """
+    return tuple(_step([*_joined_with(graph, node), node] if node.name in joined else [node]) for node in graph.nodes)
+
+
+def _joined_with(graph: Graph, node: Node) -> list[Node]:
+    before = [graph[name] for name in node.inputs]
+    return [other for other in before if other.operation == ("batch_norm" if node.operation == "add" else "conv2d")]
 
 
 @lru_cache(maxsize=64)

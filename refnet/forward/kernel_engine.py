@@ -47,7 +47,9 @@ class KernelEngine(SpecEngine):
         return ops.softmax(x, arithmetic=self.arithmetic, total=pooling.row_sums)
 
     def fused(self, step: Step, weights: Mapping[str, Array], *inputs: Array) -> Array:
-        """A convolution and what follows it, in one pass over the outputs."""
+        """A convolution and what follows it, in one pass over the outputs; without a convolution as defined."""
+        if not step.node("conv2d"):
+            return super().fused(step, weights, *inputs)
         settings: Mapping[str, Any] = step.main.settings
         pad, norm = step.node("pad"), step.node("batch_norm")
         paddings = [node.settings["padding"] for node in (step.main, pad) if node]

@@ -21,7 +21,7 @@ from ..provenance import provenance, sha256_of_array
 from ..trace import Trace
 from ..weights import Weights
 from .big_engine import BigEngine
-from .checks import check_orders, checked_pictures, digits_asked_for, joined_norms
+from .checks import check_orders, checked_pictures, digits_asked_for, joined_layers
 from .constants import NO_CONSTANTS, checked_constants
 from .engine import Engine, SpecEngine
 from .kernel_engine import Kept, KernelEngine
@@ -50,6 +50,7 @@ def predict(
     shift: str | PerLayer = "rounded",
     mean: str | PerLayer = "divide",
     relu: str | PerLayer = "positive",
+    addition: str | PerLayer = "outputs",
     constants: Mapping[str, ArrayLike] | None = None,
     threads: int | None = None,
     classifier_activation: str | None = "softmax",
@@ -59,9 +60,9 @@ def predict(
     """What Keras's ResNet `predict` gives, computed in the arithmetic that is asked for.
 
     x: (n, height, width, 3), preprocessed pictures (load_image).  weights: load_weights' value.
-    precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu: the fields of Arithmetic, which explains
-    them; each may be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first match
-    counts.  precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
+    precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition: the fields of Arithmetic, which
+    explains them; each may be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first
+    match counts.  precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
     constants: given for batch normalisations instead of computed, one number for each channel: `conv1_bn/inverse` for
     1 / sqrt(variance + epsilon), `conv1_bn/scale` for s, `conv1_bn/shift` for t.
     threads: default, the cores that this process may use; the bits never depend on it.
@@ -73,7 +74,7 @@ def predict(
     double-double; mpmath.mpf objects for mpN), or (n, height, width, channels) for weights without top. Raises
     InputError for bad input.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition)
     run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)
     y = run.export(run.graph.output, run.walk(None, progress))
     return y.to_mpf() if isinstance(y, BigFloats) else y
@@ -92,6 +93,7 @@ def activations(
     shift: str | PerLayer = "rounded",
     mean: str | PerLayer = "divide",
     relu: str | PerLayer = "positive",
+    addition: str | PerLayer = "outputs",
     constants: Mapping[str, ArrayLike] | None = None,
     threads: int | None = None,
     classifier_activation: str | None = None,
@@ -102,7 +104,7 @@ def activations(
 
     In mpN the layers are BigFloats, from which an index takes an mpmath.mpf.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition)
     run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)
     seen: dict[str, np.ndarray] = {}
 
@@ -153,7 +155,7 @@ class _Run:
             return self._big_engines(MultiprecisionEngine.of_digits(digits))
         planned = plan(self.graph.names, self.settings)
         check_orders(self.graph, planned, self.softmax)
-        self.joined = joined_norms(self.graph, planned)
+        self.joined = joined_layers(self.graph, planned)
         self.constants = checked_constants(constants, self.graph, planned)
         if self.engine == "kernels":
             kept = _kept.setdefault(self.weights, {})

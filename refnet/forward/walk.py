@@ -27,20 +27,24 @@ def walk(
 ) -> Any:
     """The output of the last layer.
 
-    engines: by layer name.  joined: batch normalisations that are computed from their convolution's input; that
-    layer's own activation stays the plain convolution.  probe: called with each layer's node and activation, in the
-    graph's order; the operations never know. Without one, engines that can compute a convolution and what follows it
-    in one step.
+    engines: by layer name.  x: the picture, or where a graph has several inputs each of them by its name.
+    joined: layers that are computed from the input of those before them (checks.joined_layers), whose own activation
+    stays as it is.  probe: called with each layer's node and activation, in the graph's order; the operations never
+    know. Without one, engines that can compute a convolution and what follows it in one step.
     """
     whole_runs = probe is None and all(isinstance(e, FusingEngine) and e.whole_runs for e in engines.values())
+    whole_runs = whole_runs and not any(graph[name].operation == "add" for name in joined)
     steps = fused_steps(graph, _apart(graph, engines)) if whole_runs else single_steps(graph, joined)
     readers = Counter(name for step in steps for name in step.inputs)
     live: dict[str, Any] = {}
     for step in steps:
         node, engine = step.nodes[-1], engines[step.main.name]
+        if not probe and not readers[node.name] and node is not graph.output:
+            continue  # what is joined with it computes it again
         if progress:
             progress(node)
-        inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(x)]
+        given = x[node.name] if isinstance(x, Mapping) and not step.inputs else x
+        inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(given)]
         if len(step.nodes) > 1 and isinstance(engine, FusingEngine):
             live[node.name] = engine.fused(step, weights, *inputs)
         else:

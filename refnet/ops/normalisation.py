@@ -45,6 +45,20 @@ def normalised(x: Any, vectors: tuple[Any, ...], *, arithmetic: Arithmetic) -> A
     return stored(y, arithmetic.storage)
 
 
+def shifts_last(x: Any, y: Any, of_x: tuple[Any, ...], of_y: tuple[Any, ...], *, arithmetic: Arithmetic) -> Any:
+    """An addition of batch normalisations, their shifts behind it: fl(fl(fl(x s) + fl(y s')) + fl(t + t')).
+
+    of_x, of_y: (s, t) of norm_vectors, whose form is `shifted`; empty for what is no batch normalisation: that is added
+    as it is, fl(fl(x + fl(y s')) + t'). So tensorflow's graph optimiser regroups sums of arrays of two shapes. Rounded
+    to storage once.
+    """
+    ops = numpy_ops(arithmetic.elementwise)
+    products = [ops.mul(ops.storage(z), own[0]) if own else ops.storage(z) for z, own in ((x, of_x), (y, of_y))]
+    shifts = [own[1] for own in (of_x, of_y) if own]
+    shift = ops.add(*shifts) if len(shifts) > 1 else shifts[0]
+    return stored(ops.add(ops.add(*products), shift), arithmetic.storage)
+
+
 def norm_vectors(
     gamma: Array,
     beta: Array,

@@ -1,8 +1,9 @@
-"""Single layers of one backend variant, asked again and again: `python child.py job.json`, a server on its own pipes.
+"""Layers of one backend variant, asked again and again: `python child.py job.json`, a server on its own pipes.
 
 A question on standard input is a line of JSON, `{"ask": ..., "arrays": [[dtype, shape], ...]}`, and the arrays' bytes;
 an answer on standard output is the same. What the framework prints goes to standard error. A layer is that of the
-variant's network, alone in a model of its own with the shapes, the batch and the options that it has there.
+variant's network, alone in a model of its own with the shapes, the batch and the options that it has there; or several
+are in one model, which returns the last one's output only.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -37,34 +38,77 @@ class Layers:
         self.keras = backend.configure(job)
         if "gpu" in job["needs"] and not backend.has_gpu(backend.backend_of(self.keras)):
             sys.exit(f"no GPU that {backend.backend_of(self.keras)} can use here")
-        first = job["nodes"][0]
-        entry = self.keras.layers.Input(shape=self.laid_out(first["shape"]), name=first["name"])
-        make = backend.from_nodes if job["application"] is None else backend.from_application
-        self.network = make(self.keras, job, entry)
+        self.network = self.whole()
         self.fresh = backend.backend_of(self.keras) == "openvino"  # its predict keeps the weights of its first call
         self.model: Any = None
         self.build: Any = None
+        self.taken: list[str] = []
         self.behind = False
         self.inputs: list[np.ndarray] = []
 
     def ask_layer(self, arrays: list[np.ndarray], name: str, behind: bool = False) -> tuple[Any, list[np.ndarray]]:
         """Take up a layer: alone, or behind a convolution and an addition that change no number."""
-        original = self.network.get_layer(name)
-        shape = tuple(original.input.shape[1:])
-        height, *more = shape
-        told = [*more, height] if self.first and more else list(shape)
+        shape = tuple(self.network.get_layer(name).input.shape[1:])
 
         def build() -> Any:
-            layer = type(original).from_config(original.get_config())
+            layer = self.copy_of(name)
             entries = [self.keras.layers.Input(shape=shape) for _ in range(1 + behind)]
             tensor = self.keras.layers.Add()([self.convolved(entries[0]), entries[1]]) if behind else entries[0]
-            model = self.keras.Model(entries, layer(tensor))
+            return self.keras.Model(entries, layer(tensor))
+
+        self.take(build, [name], behind)
+        return {"input": self.told(shape)}, []
+
+    def ask_together(
+        self, arrays: list[np.ndarray], names: list[str], entries: list[str]
+    ) -> tuple[Any, list[np.ndarray]]:
+        """Take up layers that read each other; entries: those outside that they read too, whose outputs are given."""
+        reads = {node["name"]: node["inputs"] for node in self.job["nodes"]}
+        shapes = [tuple(self.network.get_layer(name).output.shape[1:]) for name in entries]
+
+        def build() -> Any:
+            inputs = [self.keras.layers.Input(shape=shape) for shape in shapes]
+            tensors = dict(zip(entries, inputs, strict=True))
+            for name in names:
+                read = [tensors[other] for other in reads[name]]
+                tensors[name] = self.copy_of(name)(read if len(read) > 1 else read[0])
+            return self.keras.Model(inputs, tensors[names[-1]])
+
+        self.take(build, names)
+        return {"inputs": [self.told(shape) for shape in shapes]}, []
+
+    def ask_whole(self, arrays: list[np.ndarray], names: list[str]) -> tuple[Any, list[np.ndarray]]:
+        """Take up the network, as predict runs it."""
+        self.take(self.whole, names)
+        return {}, []
+
+    def whole(self) -> Any:
+        """The job's network, new."""
+        first = self.job["nodes"][0]
+        entry = self.keras.layers.Input(shape=self.laid_out(first["shape"]), name=first["name"])
+        make = self.backend.from_nodes if self.job["application"] is None else self.backend.from_application
+        return make(self.keras, self.job, entry)
+
+    def take(self, build: Callable[[], Any], names: list[str], behind: bool = False) -> None:
+        """The model of the next questions, whose weights are those of the named layers."""
+
+        def compiled() -> Any:
+            model = build()
             if self.job["compile"]:
                 model.compile(**self.job["compile"])
             return model
 
-        self.build, self.model, self.behind = build, build(), behind
-        return {"input": told}, []
+        self.build, self.model, self.taken, self.behind = compiled, compiled(), names, behind
+
+    def copy_of(self, name: str) -> Any:
+        """The same layer of the network, without its weights."""
+        original = self.network.get_layer(name)
+        return type(original).from_config(original.get_config())
+
+    def told(self, shape: tuple[int, ...]) -> list[int]:
+        """A shape, channels last."""
+        height, *more = shape
+        return [*more, height] if self.first and more else list(shape)
 
     @property
     def first(self) -> bool:
@@ -88,17 +132,18 @@ class Layers:
         return result
 
     def ask_inputs(self, arrays: list[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
-        """What the layer gets from now on."""
-        x = self.as_laid_out(arrays[0])
-        self.inputs = [x, np.zeros_like(x)] if self.behind else [x]
+        """What the model gets from now on."""
+        given = [self.as_laid_out(x) for x in arrays]
+        self.inputs = [*given, np.zeros_like(given[0])] if self.behind else given
         return {}, []
 
     def ask_run(self, arrays: list[np.ndarray], position: list[int] | None = None) -> tuple[Any, list[np.ndarray]]:
-        """The layer's output with these weights: all of it, or one place, an index into its leading axes."""
+        """The output with these weights, layer by layer: all of it, or one place, an index into its leading axes."""
         if self.fresh:
             self.model = self.build()
-        if arrays:
-            self.model.set_weights(arrays)
+        rest = iter(arrays)
+        for layer in map(self.model.get_layer, self.taken if arrays else ()):
+            layer.set_weights([next(rest) for _ in layer.weights])
         x = self.inputs if len(self.inputs) > 1 else self.inputs[0]
         y = np.asarray(self.model.predict(x, batch_size=len(self.inputs[0]), verbose=0))
         y = np.moveaxis(y, 1, -1) if self.first and y.ndim == 4 else y

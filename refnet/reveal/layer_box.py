@@ -36,17 +36,20 @@ class Given:
             self.last = inputs.copy()
 
 
-def layer_box(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> BlackBox:
+def layer_boxes(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> list[tuple[Indices, BlackBox]]:
     """The sums of a layer that the session takes up: of a convolution, a dense layer, or a mean pool.
 
-    Each query has an output channel to itself: one of those that add alike, the most that do (see alike).
-    Raises InputError for another layer, or a window that reaches over the edge of the picture at every place.
+    Each query has an output channel to itself. Channels that add alike (see alike) are a box: (channels, box), the most
+    channels first. Raises InputError for another layer, or a window that reaches over the edge of the picture at every
+    place.
     """
     check_asked(node)
     shape = session.take(node.name, behind=behind)
     ask = ASKED[node.operation](session, node, (session.variant.batch_size, *shape))
-    chosen = alike(ask, seed)
+    return [(channels, _box(ask, node, channels)) for channels in alike(ask, seed)]
 
+
+def _box(ask: Asked, node: Node, chosen: Indices) -> BlackBox:
     def sum_of(weights: Array, inputs: Array) -> Array:
         spread_out = np.zeros((ask.channels, weights.shape[1]), np.float32)
         spread_out[chosen[: len(weights)]] = weights
@@ -74,8 +77,8 @@ class Asked:
     divisor: int = 1
 
 
-def alike(ask: Asked, seed: int) -> Indices:
-    """The channels that add in one way, by some drawn questions put to all of them; the largest such class."""
+def alike(ask: Asked, seed: int) -> list[Indices]:
+    """Channels that add in one way, by some drawn questions put to all of them; the largest such class first."""
     rng = np.random.default_rng(seed)
     answers = []
     for number in range(QUESTIONS if ask.terms > 1 else 0):
@@ -85,9 +88,9 @@ def alike(ask: Asked, seed: int) -> Indices:
         question[0, [first, (first + apart) % ask.terms]] = 2.0**FORMAT.emax, -(2.0**FORMAT.emax)
         answers.append(ask.answer(np.repeat(question, ask.channels, 0), np.ones(ask.terms, np.float32)))
     if not answers:
-        return np.arange(ask.channels)
+        return [np.arange(ask.channels)]
     _, classes, sizes = np.unique(np.array(answers), axis=1, return_inverse=True, return_counts=True)
-    return np.flatnonzero(classes.reshape(-1) == sizes.argmax())
+    return [np.flatnonzero(classes.reshape(-1) == which) for which in np.argsort(-sizes, kind="stable")]
 
 
 def _convolution(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..arithmetic import Arithmetic, Order, Tree
+from ..arithmetic.schedule import Indices
 from ..backends import Variant, select
 from ..graph import Node, resnet
 from ..kernels import conv2d
-from .black_box import NoTreeError
-from .layer_box import check_asked, layer_box, paddings
+from .black_box import BlackBox, NoTreeError
+from .channels import ByChannel, channel_text, dense
+from .layer_box import check_asked, layer_boxes, paddings
 from .session import Session
 from .tree_finder import Found, find_tree
+
+MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class LayerOrder:
     order, fma, bias, mean: as in Arithmetic; None and the reason where the layer adds in no order that refnet knows.
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
+    channels: output channels of a dense layer that add in another way, as `992..999`.
     """
 
     layer: str
@@ -39,13 +46,18 @@ class LayerOrder:
     outputs: int = 0
     reason: str = ""
     seconds: float = 0.0
+    channels: ByChannel = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
-        order = self.order.summary(60) if isinstance(self.order, Tree) else str(self.order)
-        how = ", ".join([order, "fma" if self.fma else "no fma", f"bias {self.bias}"])
+        how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
+        how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
         return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
+
+
+def _short(order: Order) -> str:
+    return order.summary(60) if isinstance(order, Tree) else str(order)
 
 
 def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads: int | None = None) -> Order:
@@ -57,7 +69,7 @@ def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads
     sums have no order, or other outputs of the layer have another one.
     """
     found = reveal_layer(variant, layer=layer, size=size, threads=threads)
-    if found.order is None or found.differing:
+    if found.order is None or found.differing or found.channels:
         raise NoTreeError(str(found))
     return found.order
 
@@ -75,13 +87,14 @@ def reveal_layer(variant: str | Variant, *, layer: str, size: int = 224, threads
 def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> LayerOrder:
     """The order of a layer of the session's network; behind: as it is computed together with what comes before it."""
     begin = time.monotonic()
-    box = layer_box(session, node, seed, behind=behind)
+    (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
     terms = box.terms - box.bias
     try:
         found = find_tree(box, seed)
     except NoTreeError as error:
         return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
-    theirs, ours = compared(session, node, found, seed, behind=behind)
+    by_channel = _by_channel(node, rest, seed)
+    theirs, ours = compared(session, node, found, by_channel, seed, behind=behind)
     differing = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum())
     reason = _where(theirs != ours) if differing else ""
     return LayerOrder(
@@ -95,11 +108,18 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
         ours.size,
         reason,
         time.monotonic() - begin,
+        by_channel,
     )
 
 
 def compared(
-    session: Session, node: Node, found: Found, seed: int = 0, *, behind: bool = False
+    session: Session,
+    node: Node,
+    found: Found,
+    by_channel: ByChannel = MappingProxyType({}),
+    seed: int = 0,
+    *,
+    behind: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The layer's whole output for drawn numbers, by the backend and by refnet.
 
@@ -119,11 +139,19 @@ def compared(
         return theirs, ops.mean_pool(x, arithmetic=Arithmetic(mean=found.mean, **how))
     kernel, bias = tensors[0], tensors[1] if len(tensors) > 1 else None
     if node.operation == "dense":
-        ours = conv2d(x[:, None, None, :], kernel[None, None], bias, bias_at=found.bias, **how)
-        return theirs, ours[:, 0, 0, :]
+        return theirs, dense(x, kernel, tensors[1], found, by_channel)
     strides: Any = node.settings["strides"]
     padding = paddings(node, (1, *shape))
     return theirs, conv2d(x, kernel, bias, strides=strides, padding=padding, bias_at=found.bias, **how)
+
+
+def _by_channel(node: Node, boxes: list[tuple[Indices, BlackBox]], seed: int) -> dict[str, Found]:
+    """How the channels of a dense layer add that are not like most; those that add in no order are left out."""
+    found = {}
+    for channels, box in boxes if node.operation == "dense" and len(boxes) <= MOST_WAYS else ():
+        with suppress(NoTreeError):
+            found[channel_text(channels)] = find_tree(box, seed)
+    return found
 
 
 def _where(differ: np.ndarray) -> str:

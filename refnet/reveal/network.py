@@ -16,11 +16,12 @@ from ..weights import Weights
 from .layer_box import ASKED
 from .layer_order import probe_layer
 from .norm_form import probe_norm, read_scale
+from .plain import probe_plain
 from .profile import Profile
 from .session import Session
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(layer, its place, how many there are) before a layer is probed."""
+"""Called as progress(layer, its place, how many there are) before a layer is probed; the plain model comes last."""
 
 
 def reveal(
@@ -41,13 +42,17 @@ def reveal(
     graph = resnet(50, input_shape=size) if weights is None else weights.graph(size)
     begin = time.monotonic()
     with Session(chosen, graph, threads=threads) as session:
-        layers = _probed(session, graph, progress or (lambda layer, place, count: None))
+        told = progress or (lambda layer, place, count: None)
+        layers = _probed(session, graph, told)
+        told("the plain model", len(layers), len(layers) + 1)
+        plain = _with_plain(session, graph, layers)
         profile = Profile(
             chosen.name,
             (graph.name, graph.variant),
             size,
             session.describe(),
             layers,
+            plain=plain,
             provenance=provenance(threads=chosen.threads or threads, seconds=round(time.monotonic() - begin, 1)),
         )
         return profile if weights is None else _with_constants(profile, session, weights)
@@ -90,6 +95,18 @@ def _probed(session: Session, graph: Graph, progress: Progress) -> dict[str, dic
     return found
 
 
+def _with_plain(session: Session, graph: Graph, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Adds what differs in the plain run to the entries, if they explain every layer; how well the plain run fits."""
+    if any("reason" in entry or entry["differing"] for entry in layers.values()):
+        return {}
+    changed, fit = probe_plain(session, graph, layers)
+    for name in {**layers, **changed}:
+        layers.setdefault(name, {"differing": 0, "outputs": 0}).pop("plain", None)
+        if name in changed:
+            layers[name]["plain"] = dict(changed[name])
+    return fit
+
+
 def _kind(graph: Graph, node: Node) -> object:
     """What is equal for layers whose probes would be the same."""
     shapes = tuple(graph[name].shape for name in node.inputs)
@@ -120,7 +137,12 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
         return {"reason": str(error)}
     if found.order is None:
         return {"reason": found.reason}
-    last = {"mean": found.mean} if node.operation == "mean_pool" else {}
+    last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
+    if found.channels:
+        last["channels"] = {
+            channels: {"order": str(own.order), "fma": own.fma, "bias": own.bias}
+            for channels, own in found.channels.items()
+        }
     return {
         "order": str(found.order), "fma": found.fma, "bias": found.bias, **last,
         "differing": found.differing, "outputs": found.outputs,

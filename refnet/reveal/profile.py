@@ -15,9 +15,18 @@ from ..arithmetic.formats import Array
 from ..atomic import replacing
 from ..errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 KIND = "refnet profile"
-FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift")  # of Arithmetic, that a layer may have
+FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift", "addition")  # of Arithmetic, that a layer may have
+
+
+def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Keywords of predict and activations: for each field of Arithmetic, the layers that have it."""
+    return {
+        name: values
+        for name in FIELDS
+        if (values := {layer: entry[name] for layer, entry in entries.items() if name in entry})
+    }
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class Profile:
     `outputs` of the probe; `plain`, the fields that differ in a model that returns its last layer alone; a `reason`
     where a layer could not be explained.
     constants: hash of weights -> the constants of predict that are given, such as conv1_bn/scale, (channels,) float32.
+    plain: of the model that returns its last layer alone, `differing` of `outputs` for drawn pictures and weights;
+    empty where some layer is not explained.
     """
 
     variant: str
@@ -39,6 +50,7 @@ class Profile:
     layers: Mapping[str, Mapping[str, Any]]
     constants: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    plain: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for layer, entry in self.layers.items():
@@ -56,10 +68,11 @@ class Profile:
 
     @property
     def unexplained(self) -> dict[str, str]:
-        """Layer -> why refnet does not have its bits, or how many of the probe's outputs differ."""
+        """Layer, or `the plain model` -> why refnet does not have its bits, or how many outputs of the probe differ."""
+        parts = {**self.layers, "the plain model": self.plain}
         return {
-            layer: entry.get("reason") or f"{entry['differing']} of {entry['outputs']} outputs differ"
-            for layer, entry in self.layers.items()
+            part: entry.get("reason") or f"{entry['differing']} of {entry['outputs']} outputs differ"
+            for part, entry in parts.items()
             if entry.get("reason") or entry.get("differing")
         }
 
@@ -76,11 +89,7 @@ class Profile:
         entries = {
             layer: {**entry, **(entry.get("plain", {}) if plain else {})} for layer, entry in self.layers.items()
         }
-        return {
-            name: values
-            for name in FIELDS
-            if (values := {layer: entry[name] for layer, entry in entries.items() if name in entry})
-        }
+        return settings_of(entries)
 
     def to_json(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -91,7 +100,8 @@ class Profile:
         return {
             "schema": SCHEMA, "kind": KIND, "variant": self.variant, "network": list(self.network),
             "size": list(self.size), "environment": dict(self.environment), "provenance": dict(self.provenance),
-            "layers": {layer: dict(entry) for layer, entry in self.layers.items()}, "constants": constants,
+            "layers": {layer: dict(entry) for layer, entry in self.layers.items()},
+            "plain": dict(self.plain), "constants": constants,
         }  # fmt: skip
 
     @classmethod
@@ -107,7 +117,8 @@ class Profile:
             (name, variant), (height, width) = data["network"], data["size"]
             return cls(
                 str(data["variant"]), (str(name), str(variant)), (int(height), int(width)), dict(data["environment"]),
-                {layer: dict(entry) for layer, entry in data["layers"].items()}, constants, dict(data["provenance"]),
+                {layer: dict(entry) for layer, entry in data["layers"].items()},
+                constants, dict(data["provenance"]), dict(data["plain"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):

@@ -94,12 +94,24 @@ class Session:
         answer, _ = self._ask("layer", (), name=layer, behind=behind)
         return tuple(answer["input"])
 
-    def give(self, x: np.ndarray) -> None:
-        """The layer's input from now on, batch first."""
-        self._ask("inputs", (x,))
+    def take_together(self, layers: Sequence[str], entries: Sequence[str]) -> None:
+        """Take up layers that read each other, in their order; the last one's output is returned.
+
+        entries: the layers outside from which they read; `give` then gives their outputs, `run` takes the weights of
+        `layers`, one layer's after another's.
+        """
+        self._ask("together", (), names=list(layers), entries=list(entries))
+
+    def take_whole(self, layers: Sequence[str]) -> None:
+        """Take up the network, as predict runs it; `run` takes the weights of `layers`, its layers in their order."""
+        self._ask("whole", (), names=list(layers))
+
+    def give(self, *inputs: np.ndarray) -> None:
+        """The model's inputs from now on, batch first: a layer's, or the outputs of the entries."""
+        self._ask("inputs", inputs)
 
     def run(self, *weights: np.ndarray, position: Sequence[int] | None = None) -> np.ndarray:
-        """The layer's output, or what lies at one position of its leading axes."""
+        """The output, or what lies at one position of its leading axes."""
         _, arrays = self._ask("run", weights, position=None if position is None else list(position))
         return arrays[0]
 
