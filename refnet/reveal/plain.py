@@ -7,6 +7,7 @@ asked of the whole network, for drawn pictures and weights.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..graph import Graph
@@ -23,13 +24,15 @@ def probe_plain(session: Session, graph: Graph, layers: Entries, seed: int = 0) 
     drawn = draw(session, graph, layers, seed)
     session.take_whole(list(graph.names))
     theirs = asked(session, drawn)
+    first = replace(drawn, inputs={name: x[:1] for name, x in drawn.inputs.items()})  # of the batch: it tells enough
     counts = []
     for changed in _reaching_back(graph, layers, found):
-        counts.append((differing(computed(graph, merged(layers, changed), drawn), theirs), changed))
+        counts.append((differing(computed(graph, merged(layers, changed), first), theirs[:1]), changed))
         if not counts[-1][0]:
             break
-    fewest, best = min(counts, key=lambda each: each[0])
-    return best, {"differing": fewest, "outputs": theirs.size}
+    _, best = min(counts, key=lambda each: each[0])
+    ours = computed(graph, merged(layers, best), drawn)
+    return best, {"differing": differing(ours, theirs), "outputs": theirs.size}
 
 
 def _of_ends(session: Session, graph: Graph, layers: Entries, seed: int) -> Entries:
