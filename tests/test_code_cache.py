@@ -169,7 +169,9 @@ def test_old_versions_do_not_pile_up(installation: Installation) -> None:
     assert newest < left and len(left) == KEPT_VERSIONS, "the newest stay, and the folder that was made"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "flipped"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", *(pytest.param(name, marks=pytest.mark.slow) for name in ("empty", "foreign"))]
+)
 def test_a_spoiled_file_is_made_again(damage: str, installation: Installation, first: dict[str, Any]) -> None:
     for path in installation.files():
         whole = path.read_bytes()

@@ -94,7 +94,7 @@ def fakes(monkeypatch):
         calls.forward.append((precision, threads))
         return trace(precision)
 
-    def run(variants, w, x, folder, *, threads, timeout, resume, progress):
+    def run(variants, w, x, folder, *, threads, timeout, resume, progress, at_once):
         calls.backends.append(([row.name for row in variants], str(folder), threads, timeout))
         layered = trace("float32", change=1e-3)
         plain = layered["predictions"].copy()

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import refnet.reveal
 import refnet.testing
 import refnet.verdict
 import refnet.weights
@@ -476,6 +477,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Cap
         hash = "ab" * 32
 
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source, **_: Held())
+    monkeypatch.setattr(refnet.reveal, "profiles_for", lambda *_, **__: ())
     monkeypatch.setattr(refnet.provenance, "sha256_of_array", lambda array: "cd" * 32)
     monkeypatch.chdir(tmp_path)
     return command
