@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ..backends.run import Progress
 from ..drift import TRUTHS, VariantDrift
 from ..drift.truth import truth_of
 from ..errors import InputError
-from ..provenance import sha256_of_array
+from ..provenance import sha256_of_array, usable_cores
 from ..trace import Trace
 from ..verdict import judge_runs
 from ..weights import Weights, load_weights
@@ -23,7 +24,9 @@ from .cell import Cell, Judged, expected_of, judged_picture, key_of
 from .pictures import VIEWS, check_views, pictures
 
 Array = NDArray[np.floating]
-TOGETHER = 4  # variants whose traces lie on the disk at once: 20 pictures of 224 x 224 are 3 GB for each
+ON_DISK = 14 << 30  # bytes of traces that lie on the disk at once
+PIXEL = 3000  # bytes of a trace for each pixel of its picture
+MOST_TOGETHER = 16  # variants; more of them share more verdicts, and more is lost by an interruption
 TIMEOUT = 1800.0  # seconds for one variant and all pictures
 
 
@@ -52,6 +55,11 @@ class Matrix:
         if self.truth not in TRUTHS:
             raise InputError(f"truth {self.truth!r}", expected=f"one of {', '.join(TRUTHS)}")
 
+    @property
+    def together(self) -> int:
+        """How many variants are run before they are judged: as many as the disk shall hold."""
+        return min(MOST_TOGETHER, max(1, ON_DISK // (PIXEL * self.size**2 * len(self.views))))
+
     def cells(self, progress: Progress) -> Iterator[Cell]:
         """Cell after cell; those that `folder` has from the same weights, pictures and versions are taken from there.
 
@@ -65,8 +73,8 @@ class Matrix:
             kept = {variant.name: cell for variant, key in keyed if (cell := self._kept(variant, seed, key))}
             yield from kept.values()
             rest = [pair for pair in keyed if pair[0].name not in kept]
-            for start in range(0, len(rest), TOGETHER):
-                for cell in self._run(rest[start : start + TOGETHER], f"seed {seed}", w, x, progress):
+            for start in range(0, len(rest), self.together):
+                for cell in self._run(rest[start : start + self.together], f"seed {seed}", w, x, progress):
                     path = self._path(cell.variant, seed)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     cell.save(path)
@@ -87,7 +95,8 @@ class Matrix:
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".traces-", dir=self.folder) as folder:
             variants = [variant for variant, _ in keyed]
-            runs = run(variants, w, x, folder, threads=self.threads, timeout=self.timeout, progress=progress)
+            how: Any = {"threads": self.threads, "timeout": self.timeout, "progress": progress}
+            runs = run(variants, w, x, folder, at_once=min(2, usable_cores()), **how)
             judged: dict[str, list[Judged]] = {ran.variant: [] for ran in runs}
             for place, view in enumerate(self.views):
                 for row in self._judge([ran for ran in runs if ran.trace is not None], place, w, x, progress):
