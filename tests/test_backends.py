@@ -31,7 +31,7 @@ DEMOTED = {"torch-float64": ("batch_norm", "mean_pool", "dense"), "jax-float64":
 FORMATS = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}  # of a policy's activations; else its own name
 TELL_NO_THREADS = ("jax", "numpy")  # JAX has no way to ask; it is held to them by its variable
 
-QUICK = ("tensorflow", "jax-eager", "torch-channels-first", "openvino-f32")
+QUICK = ("tensorflow", "jax-eager", "torch-channels-first")
 EVERY = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)  # together they take a quarter of an hour
     for name in VARIANTS

@@ -162,7 +162,7 @@ def test_activations_beyond_float64_are_one_clear_error(picture: Any, synthetic:
         certify(picture, changed(synthetic, enormous))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, pytest.param(np.float64, marks=pytest.mark.slow)])
 def test_networks_without_top_of_another_variant_and_format(dtype: Any, picture: Any) -> None:
     graph = resnet(50, input_shape=(32, 32), include_top=False, variant="v1.5")
     source = np.random.default_rng(7)

@@ -232,7 +232,9 @@ def test_the_mean_of_an_exact_sum(precision: str) -> None:
     assert same_bits(got, ops.mean_pool(stored(x, arithmetic.storage), arithmetic=arithmetic).astype(got.dtype))
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "precision", [pytest.param(name, marks=pytest.mark.slow if name in ("float16", "tf32") else ()) for name in PRECISE]
+)
 def test_layers_of_a_network_have_the_bits_of_the_definition(precision: str, synthetic: refnet.Weights) -> None:
     """Few of them, among others in sequence: the definition takes its time."""
     x = refnet.load_image(refnet.bundled_image(), size=32)
