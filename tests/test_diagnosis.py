@@ -17,12 +17,13 @@ from refnet.diagnosis import Reference, diagnose, diagnose_with
 from refnet.diagnosis.change import Change, applied
 from refnet.diagnosis.graph_changes import arithmetic_changes
 from refnet.diagnosis.graph_edits import same_padding
-from refnet.diagnosis.oracle import Oracle
+from refnet.diagnosis.oracle import Oracle, engines
 from refnet.diagnosis.outputs import comparable, form_of, given
 from refnet.diagnosis.resizing import RESIZES, Area
 from refnet.diagnosis.search import STAGES
 from refnet.diagnosis.trials import Progress, Trials
 from refnet.errors import InputError
+from refnet.forward.walk import evaluate
 from refnet.weights import Weights
 
 SIZE = 64
@@ -313,3 +314,18 @@ def test_a_trace_in_another_order_is_rounding(reference: Reference) -> None:
     trace = traced_with(reference, None, 0, "permuted:9")
     found = diagnose_with(reference, np.array(trace["predictions"]), trace=trace, classifier_activation=None)
     assert (found.verdict, found.first_layer) == ("rounding", None)
+
+
+def test_a_layer_that_the_trace_has_was_not_left_out(reference: Reference) -> None:
+    """Without padding the pool would read what this trace's padding reads; but the trace has a padding."""
+    names = ("relu:missing:conv1_relu", "pool_padding:-inf")
+    program = applied(reference.program, *(change(reference, name) for name in names))
+    own, trace = engines(program, 1, {}), {}
+    for node in program.graph.nodes:
+        inputs = [trace[name] for name in node.inputs] or [program.x]
+        with np.errstate(all="ignore"):
+            trace[node.name] = evaluate(node, own[node.name], program.tensors, *inputs)
+    trace.setdefault("conv1_relu", trace["conv1_bn"])
+    found = diagnose_with(reference, trace["predictions"], trace=trace, classifier_activation=None)
+    assert set(found.explanation) == set(names)
+    assert found.first_layer == "conv1_relu"

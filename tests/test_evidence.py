@@ -172,7 +172,7 @@ CELLS = [cell("rounding", "identical"), cell("mismatch", variant="jax"), cell(va
 
 
 def test_the_page_counts_and_names_what_is_wrong() -> None:
-    assert summary(CELLS) == ("3 verdicts: 2 variants on 2 pictures and 1 sets of weights. 1 are not as expected.")
+    assert summary(CELLS) == ("3 verdicts: 2 variants on 2 pictures and 1 set of weights. 1 are not as expected.")
     text = page(CELLS)
     assert "| torch | rounding | 2 of 2 | 1 rounding, 1 identical |" in text
     assert "| jax | rounding | 0 of 1 | 1 mismatch |" in text

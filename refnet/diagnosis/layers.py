@@ -6,7 +6,7 @@ the layers that it changes, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,21 @@ class Layers:
             made[node.name] = self._evaluated(program, node, own[node.name], inputs)
             if node.name in self.known and not self._explained(program, node, inputs, made[node.name]):
                 found.append(node.name)
-        return tuple(found)
+        found += self._dropped(program, made, among)
+        return tuple(name for name in self.program.graph.names if name in found)
+
+    def _dropped(self, program: Program, made: Mapping[str, Any], among: frozenset[str] | None) -> Iterator[str]:
+        """Layers that a program leaves out, though the trace has them and they are more there than what they read."""
+        for node in self.program.graph.nodes:
+            if node.name in program.graph.names or node.name not in self.known:
+                continue
+            if among is not None and node.name not in among:
+                continue
+            entry, there = node.inputs[0], self.known[node.name]
+            source = self.known.get(entry, made.get(entry))
+            reshapes = node.shape != self.program.graph[entry].shape
+            if reshapes or (source is not None and not _error(source, there) <= ROUNDINGS * U * _rms(there)):
+                yield node.name
 
     def _evaluated(self, program: Program, node: Node, engine: KernelEngine, inputs: list[Any]) -> Any:
         """None where the inputs' shapes do not fit the layer."""

@@ -20,9 +20,10 @@ def summary(cells: Sequence[Cell]) -> str:
     ran = [cell for cell in cells if cell.status == "ok"]
     verdicts, wrong = sum(len(cell.pictures) for cell in ran), sum(len(cell.wrong) for cell in ran)
     views = {row.picture for cell in ran for row in cell.pictures}
+    sets = len({cell.weights for cell in ran})
     return (
         f"{verdicts} verdicts: {len({cell.variant for cell in ran})} variants on {len(views)} pictures and "
-        f"{len({cell.weights for cell in ran})} sets of weights. {wrong} are not as expected."
+        f"{sets} set{'s' * (sets != 1)} of weights. {wrong} are not as expected."
     )
 
 
