@@ -15,6 +15,7 @@ from ..arithmetic import Arithmetic
 from ..arithmetic.formats import Format
 from ..drift.ulp import spacing
 from ..errors import InputError
+from ..kernels.pooling import row_sums
 from ..ops import softmax
 from ..verdict.outputs import kept_in, softmax_rows
 
@@ -78,7 +79,7 @@ def outputs_of(logits: Array, form: int) -> Array:
     """What a program of that form gives for these logits, computed in their own type."""
     y = np.asarray(logits)
     for _ in range(form):
-        y = softmax(y, arithmetic=Arithmetic(y.dtype.name))
+        y = softmax(y, arithmetic=Arithmetic(y.dtype.name), total=row_sums)
     return y
 
 

@@ -108,13 +108,13 @@ def _ranked(trials: Trials, exact: list[Change]) -> list[Change]:
 
 
 def _blocks(trials: Trials, ranked: list[Change], everything: bool) -> Iterator[tuple[Change, list[Change]]]:
-    """Each pair once: a change, and those to be tried with it. Without `everything`, the best with those of many layers
-    only."""
+    """Each pair once: a change, and those to be tried with it. Without `everything`, only the best of many layers, with
+    others of many layers."""
     wide = [change for change in ranked if not change.single]
     narrow = [change for change in ranked if change.single]
     best = ranked[:PROMISING]
     done = {frozenset(change.name for change in trial.changes) for trial in trials.done}
-    plans = ((best, wide), (best, narrow), (wide, wide), (wide, narrow), (narrow, narrow))
+    plans = ((wide[:PROMISING], wide), (best, wide), (best, narrow), (wide, wide), (wide, narrow), (narrow, narrow))
     for firsts, seconds in plans if everything else plans[:1]:
         for first in firsts:
             others = [
@@ -132,8 +132,8 @@ def _blocks(trials: Trials, ranked: list[Change], everything: bool) -> Iterator[
 STAGES: dict[str, Stage] = {
     "changes of many layers": _wide,
     "reduced precision": _reduced_alone,
-    "the likeliest pairs": partial(_pairs, everything=False),
     "changes of single layers": _narrow,
+    "the likeliest pairs": partial(_pairs, everything=False),
     "reduced precision with another change": _reduced_too,
     "all other pairs": partial(_pairs, everything=True),
 }
