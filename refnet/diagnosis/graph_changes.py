@@ -39,7 +39,7 @@ def graph_changes(program: Program) -> Iterator[Change]:
 def arithmetic_changes() -> Iterator[Change]:
     for (name, detail), (norm, more) in product(REDUCED.items(), NORMS.items()):
         full = f"precision:{name}" + f":{norm}" * bool(more)
-        without = frozenset([TRAINING] if norm == "folded" else ())
+        without = frozenset([f"input:{name}", f"weights:{name}", *([TRAINING] if norm == "folded" else ())])
         yield _computed_in(full, detail + more, Arithmetic(name, batch_norm=norm), without)
 
 

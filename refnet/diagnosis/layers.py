@@ -6,7 +6,8 @@ the layers that it changes, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ Array = NDArray[np.floating]
 TIMES_SIMULATED = 8  # of the RMS by which orders differ: the smallest effect that counts as more than rounding
 ROUNDINGS = 4  # of any other layer, in half an ulp of its terms' magnitudes
 U = 2.0**-24
+NEAR = 4  # layers, one of which departs while the trace lacks the others: of more there are too many pairs
 MOST_LEFT = 4  # a program that departs in more layers without a cause does something else everywhere
 
 
@@ -51,17 +53,13 @@ class Layers:
 
         among: look at these, and at what is computed from a layer among them that the trace lacks.
         """
+        looked_at = None if among is None else self._looked_at(program, among)
         own = engines(program, self.threads, {})
         made: dict[str, Any] = {}
         found = []
         for node in program.graph.nodes:
-            wanted = (
-                among is None
-                or node.name in among
-                or any(name in made and name not in self.known for name in node.inputs)
-            )
             readable = all(name in self.known or name in made for name in node.inputs)
-            if not (wanted and readable):
+            if not readable or (looked_at is not None and node.name not in looked_at):
                 continue
             inputs = [_float32(self.known.get(name, made.get(name))) for name in node.inputs]
             made[node.name] = self._evaluated(program, node, own[node.name], inputs)
@@ -69,6 +67,22 @@ class Layers:
                 found.append(node.name)
         found += self._dropped(program, made, among)
         return tuple(name for name in self.program.graph.names if name in found)
+
+    def _looked_at(self, program: Program, among: frozenset[str]) -> set[str]:
+        """What has to be computed to look at these layers: where the trace lacks a layer, those that read it and, for
+        what they read, those before it."""
+        found = set(among)
+        for node in program.graph.nodes:
+            if any(name in found and name not in self.known for name in node.inputs):
+                found.add(node.name)
+        for node in reversed(program.graph.nodes):
+            if node.name in found:
+                found.update(self.lacking(node))
+        return found
+
+    def lacking(self, node: Node) -> set[str]:
+        """What the layer reads and the trace lacks."""
+        return {name for name in node.inputs if name not in self.known}
 
     def _dropped(self, program: Program, made: Mapping[str, Any], among: frozenset[str] | None) -> Iterator[str]:
         """Layers that a program leaves out, though the trace has them and they are more there than what they read."""
@@ -136,27 +150,45 @@ def explain(layers: Layers, changes: Iterable[Change]) -> tuple[tuple[Change, ..
     waiting, unexplained = layers.departing, list[str]()
     candidates = [change for change in changes if change.layers]
     while waiting and len(unexplained) < MOST_LEFT:
-        best, remaining = None, waiting
-        for change in candidates:
-            after = _left_by(layers, (*chosen, change), waiting)
-            if after is not None and len(after) < len(remaining):
-                best, remaining = change, after
-        if best is None:
+        found = _best(layers, chosen, ((change,) for change in candidates), waiting)
+        found = found or _best(layers, chosen, _pairs_at(layers, candidates, waiting[0]), waiting)
+        if found is None:
             unexplained.append(waiting[0])
-            remaining = waiting[1:]
+            waiting = waiting[1:]
         else:
-            chosen.append(best)
-        waiting = remaining
+            more, waiting = found
+            chosen += more
     return tuple(chosen), (*unexplained, *waiting)
 
 
-def _left_by(layers: Layers, changes: tuple[Change, ...], waiting: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The layers that still depart; None where the newest change does not explain the first or disturbs another."""
-    own = changes[-1].layers
+def _best(
+    layers: Layers, chosen: Sequence[Change], tried: Iterable[tuple[Change, ...]], waiting: tuple[str, ...]
+) -> tuple[tuple[Change, ...], tuple[str, ...]] | None:
+    """Of what is tried, that which leaves the fewest layers, and these."""
+    left = ((more, _left_by(layers, chosen, more, waiting)) for more in tried)
+    fitting = [(more, after) for more, after in left if after is not None]
+    return min(fitting, key=lambda found: len(found[1]), default=None)
+
+
+def _pairs_at(layers: Layers, changes: Iterable[Change], name: str) -> Iterator[tuple[Change, Change]]:
+    """Two changes that only together explain a layer: both act there, or on what it reads and the trace lacks."""
+    graph = layers.program.graph
+    near = [name]
+    for place in near:
+        near += sorted(layers.lacking(graph[place]) - set(near))
+    close = [change for change in changes if change.layers & set(near)] if len(near) <= NEAR else []
+    return ((first, second) for first, second in combinations(close, 2) if not first.excludes(second))
+
+
+def _left_by(
+    layers: Layers, chosen: Sequence[Change], more: tuple[Change, ...], waiting: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """The layers that still depart; None where the newest changes do not explain the first or disturb another."""
+    own = frozenset[str]().union(*(change.layers for change in more))
     missing = own - layers.known.keys()
     if not missing and waiting[0] not in own:
         return None
-    program = applied(layers.program, *changes)
+    program = applied(layers.program, *chosen, *more)
     if waiting[0] in layers.departures(program, missing | {waiting[0]}):
         return None
     departing = layers.departures(program, own | set(waiting))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from .change import Change, applied
+from .direction import cosine, least_cosine
 from .oracle import Oracle
+from .spread import LARGEST
 from .trials import HALF, Trial, Trials
 
 CLOSE = 1e-3  # of the residual before: a change that leaves less is measured against its own program's rounding
-PART = 0.9  # of what is left without it: a narrow format leaves less, though its own rounding stays
 CLOSEST = 3  # how many changes are looked at more closely
 PROMISING = 8  # changes whose pairs are tried first
 
@@ -63,18 +64,26 @@ def _reduced(trials: Trials, others: tuple[Change, ...], reduced: Iterable[Chang
     """A precision that explains what `others` leave.
 
     Two programs of one narrow format lie apart by its rounding, so none comes down to float32's. It is accepted where
-    it leaves a part only of what was left, less than it moves the outputs itself, and no more than its own orders lie
-    apart.
+    what is left is as large as what the format does, lies no farther from its outputs than its own orders do, and goes
+    the same way: more than any change does by chance.
     """
     known = next((trial for trial in trials.done if trial.changes == others), None)
     left = known.after if known else trials.before
     without = known.outputs if known else trials.base
-    fitting = (change for change in reduced if not any(change.excludes(other) for other in others))
+    fitting = [change for change in reduced if not any(change.excludes(other) for other in others)]
+    unrelated = [
+        trial.outputs - trials.base
+        for trial in trials.done
+        if len(trial.changes) == 1 and trial.changes[0].stage != "arithmetic" and trials.shows(trial)
+    ]
+
+    tried = list(trials.run((*others, change) for change in fitting))
+    least = least_cosine([trial.outputs - without for trial in tried], unrelated)
     accepted = [
         trial
-        for trial in trials.run((*others, change) for change in fitting)
-        if trial.after <= PART * left
-        and trial.after <= trials.apart(trial.outputs, without)
+        for trial in tried
+        if LARGEST * left >= trials.apart(trial.outputs, without)
+        and cosine(trials.target - without, trial.outputs - without) > least
         and trial.after <= trials.threshold_of(trial.changes)
     ]
     return min(accepted, key=lambda trial: trial.after, default=None)
@@ -92,7 +101,7 @@ def _reduced_too(trials: Trials, exact: list[Change], reduced: list[Change]) -> 
 def _pairs(trials: Trials, exact: list[Change], reduced: list[Change], *, everything: bool) -> Trial | None:
     """Best first: what lowers the residual alone is half of a pair sooner than what does not."""
     reference = trials.reference
-    for first, others in _blocks(trials, _ranked(trials, exact), everything):
+    for first, others in _blocks(trials, exact, everything):
         oracle = Oracle(applied(reference.program, first), threads=reference.oracle.threads)
         for trial in trials.run(((first, other) for other in others), oracle):
             if _within_rounding(trials, trial):
@@ -100,22 +109,25 @@ def _pairs(trials: Trials, exact: list[Change], reduced: list[Change], *, everyt
     return None
 
 
-def _ranked(trials: Trials, exact: list[Change]) -> list[Change]:
-    """Changes that were tried alone and show in this data, those that leave the least first."""
+def _ranked(trials: Trials, exact: list[Change], *, silent: bool = False) -> list[Change]:
+    """Changes that were tried alone and show in this data, those that leave the least first; silent: the others."""
     singles = {trial.changes[0]: trial for trial in trials.done if len(trial.changes) == 1}
-    seen = [change for change in exact if change in singles and trials.moved(singles[change]) > trials.threshold]
-    return sorted(seen, key=lambda change: singles[change].after)
+    wanted = [change for change in exact if change in singles and trials.shows(singles[change]) != silent]
+    return sorted(wanted, key=lambda change: singles[change].after)
 
 
-def _blocks(trials: Trials, ranked: list[Change], everything: bool) -> Iterator[tuple[Change, list[Change]]]:
+def _blocks(trials: Trials, exact: list[Change], everything: bool) -> Iterator[tuple[Change, list[Change]]]:
     """Each pair once: a change, and those to be tried with it. Without `everything`, only the best of many layers, with
-    others of many layers."""
+    others of many layers, and the best of all with what does not show alone."""
+    ranked = _ranked(trials, exact)
     wide = [change for change in ranked if not change.single]
     narrow = [change for change in ranked if change.single]
+    silent = [change for change in _ranked(trials, exact, silent=True) if not change.single]
     best = ranked[:PROMISING]
     done = {frozenset(change.name for change in trial.changes) for trial in trials.done}
-    plans = ((wide[:PROMISING], wide), (best, wide), (best, narrow), (wide, wide), (wide, narrow), (narrow, narrow))
-    for firsts, seconds in plans if everything else plans[:1]:
+    likely = [(wide[:PROMISING], wide), (best, silent)]
+    rest = [(best, wide), (best, narrow), (wide, wide), (wide, narrow), (narrow, narrow)]
+    for firsts, seconds in likely + rest if everything else likely:
         for first in firsts:
             others = [
                 second

@@ -139,3 +139,7 @@ class Trials:
     def moved(self, trial: Trial) -> float:
         """How far the changes move the outputs of the unchanged program."""
         return self.apart(trial.outputs, self.base)
+
+    def shows(self, trial: Trial) -> bool:
+        """Whether they move them by more than rounding does."""
+        return self.moved(trial) > self.threshold
