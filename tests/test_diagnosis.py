@@ -16,6 +16,7 @@ from refnet.claims.limit import limit_of_rounding
 from refnet.diagnosis import Reference, diagnose, diagnose_with
 from refnet.diagnosis.change import Change, applied
 from refnet.diagnosis.direction import least_cosine
+from refnet.diagnosis.form_causes import narrow_cause
 from refnet.diagnosis.graph_changes import arithmetic_changes
 from refnet.diagnosis.graph_edits import same_padding
 from refnet.diagnosis.oracle import Oracle, engines
@@ -157,6 +158,12 @@ def test_outputs_kept_in_a_narrow_format_are_named(name: str, reference: Referen
     found = diagnose_with(reference, p)
     assert found.form == "softmax" and found.explanation in ((f"outputs:{name}",), ())
     assert found.verdict in ("explained", "rounding")
+
+
+def test_float32_is_no_narrow_format_of_outputs(reference: Reference) -> None:
+    """Though a changed program may round more than the unchanged one does."""
+    trials = Trials(foreign(reference), reference, 600.0, lambda what, done, total: None)
+    assert narrow_cause(trials, 2 * trials.rounding, ()) == ()
 
 
 def test_a_fault_is_found_in_outputs_kept_in_float16(reference: Reference) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arithmetic.formats import round_to
 from ..verdict.outputs import sum_excess
-from .outputs import comparable, floor_of, outputs_of, residual
+from .outputs import NARROW, comparable, floor_of, outputs_of, residual
 from .result import Cause
 from .trials import Trials
 
@@ -37,7 +37,8 @@ def form_causes(trials: Trials, meant: int) -> tuple[Cause, ...]:
 def narrow_cause(trials: Trials, after: float, explaining: tuple[Cause, ...]) -> tuple[Cause, ...]:
     """That the outputs were kept in a narrow format, where that and no computation in it is needed to explain them."""
     name = trials.format.name
-    if after <= trials.rounding or any(cause.name.startswith("precision:") for cause in explaining):
+    computed_in = any(cause.name.startswith("precision:") for cause in explaining)
+    if name not in NARROW or after <= trials.rounding or computed_in:
         return ()
     y = round_to(outputs_of(trials.reference.oracle.logits, trials.form), trials.format)
     kept = trials.apart(comparable(y, trials.form, floor_of(trials.format)), trials.target)
