@@ -181,7 +181,14 @@ def test_scaled_probabilities_are_named(reference: Reference) -> None:
 
 def test_a_precision_is_found_before_single_layers_are_tried(reference: Reference) -> None:
     found = diagnose_with(reference, foreign(reference, "precision:bfloat16"), classifier_activation=None)
-    assert found.explanation == ("precision:bfloat16",) and found.tried < 80
+    assert found.explanation == ("precision:bfloat16",) and found.tried < 180
+
+
+def test_weights_in_a_format_and_another_change_are_not_taken_for_that_format(reference: Reference) -> None:
+    """Though they go its way."""
+    names = ("weights:bfloat16", "input:float16")
+    found = diagnose_with(reference, foreign(reference, *names), classifier_activation=None)
+    assert set(found.explanation) == set(names) and found.tried < 180
 
 
 def test_the_search_stops_at_the_layer_that_explains(reference: Reference) -> None:

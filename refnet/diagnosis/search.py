@@ -90,7 +90,13 @@ def _reduced(trials: Trials, others: tuple[Change, ...], reduced: Iterable[Chang
 
 
 def _reduced_alone(trials: Trials, exact: list[Change], reduced: list[Change]) -> Trial | None:
-    return _reduced(trials, (), reduced)
+    """Weights or pictures in a format go the way of that format: with one more change they may explain everything."""
+    found = _reduced(trials, (), reduced)
+    if found is None:
+        return None
+    wide = [change for change in _ranked(trials, exact) if not change.single]
+    parts = [change for change in wide if change.name in found.changes[0].without]
+    return _first_collapsing(trials, ((part, [c for c in wide if not c.excludes(part)]) for part in parts)) or found
 
 
 def _reduced_too(trials: Trials, exact: list[Change], reduced: list[Change]) -> Trial | None:
@@ -100,8 +106,13 @@ def _reduced_too(trials: Trials, exact: list[Change], reduced: list[Change]) -> 
 
 def _pairs(trials: Trials, exact: list[Change], reduced: list[Change], *, everything: bool) -> Trial | None:
     """Best first: what lowers the residual alone is half of a pair sooner than what does not."""
+    return _first_collapsing(trials, _blocks(trials, exact, everything))
+
+
+def _first_collapsing(trials: Trials, blocks: Iterable[tuple[Change, list[Change]]]) -> Trial | None:
+    """The first pair that comes down to rounding. blocks: a change, and those to be tried with it."""
     reference = trials.reference
-    for first, others in _blocks(trials, exact, everything):
+    for first, others in blocks:
         oracle = Oracle(applied(reference.program, first), threads=reference.oracle.threads)
         for trial in trials.run(((first, other) for other in others), oracle):
             if _within_rounding(trials, trial):
