@@ -184,7 +184,7 @@ def test_the_table_takes_its_place_and_leaves_the_rest_of_the_page() -> None:
     once = within("# Evidence\n\nWords.\n", page(CELLS))
     assert once.startswith("# Evidence\n\nWords.\n")
     twice = within(once, page(CELLS[:1]))
-    assert twice.count(BEGIN) == twice.count(END) == 1
+    assert twice.count(BEGIN.format("evidence")) == twice.count(END.format("evidence")) == 1
     assert "jax" in once
     assert "jax" not in twice
     assert within(twice, page(CELLS)) == once
@@ -204,7 +204,7 @@ def test_the_command_writes_the_page_and_fails_on_a_wrong_verdict(
     assert main(["evidence", "--variants", "torch", "--pictures", "3", "--weights", "4,5", "--page", "e.md"]) == 0
     assert asked[0].views == tuple(VIEWS)[:3]
     assert asked[0].seeds == (4, 5)
-    assert BEGIN in (tmp_path / "e.md").read_text()
+    assert BEGIN.format("evidence") in (tmp_path / "e.md").read_text()
     assert "2 verdicts" in capsys.readouterr().out
     assert main(["evidence", "--variants", "jax", "--quiet"]) == 1
     for arguments in (["--weights", "x"], ["--variants", "no-such"], ["--pictures", "no-such"]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,13 +15,18 @@ from .screen import Stages, output
 
 def evidence(
     folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Where cells are kept.")] = Path("evidence"),
-    variants: Annotated[str, typer.Option(metavar="A,B", help="Names, or all.")] = ALL,
+    variants: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Names, or all.  [default: all; with --replays, float32's own]")
+    ] = None,
     pictures: Annotated[str, typer.Option(metavar="A,B", help="Names of pictures, a number of them, or all.")] = ALL,
     weights: Annotated[str, typer.Option(metavar="N,N", help="Seeds of synthetic weights.")] = "0,1,2",
     truth: Annotated[str, typer.Option(metavar="NAME", help="What drift is measured from.")] = "float64",
     size: PictureSize = 224,
     threads: Threads = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for one variant, all pictures.")] = 1800,
+    replays: Annotated[
+        bool, typer.Option("--replays", help="Replay the variants and count the bits that differ, instead of judging.")
+    ] = False,
     page: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page whose table is replaced, such as docs/evidence.md.")
     ] = None,
@@ -29,23 +34,49 @@ def evidence(
 ) -> int:
     """Judge every variant on pictures and weights of the project, where the right verdict is known.
 
-    Takes hours; interrupted, it goes on where it was. Exits with 1 if a verdict is not as expected, with 3 if an
-    installed backend failed.
+    With --replays: make the variants' bits again by their profiles, with all frameworks barred from import, and count
+    those that differ. Takes hours; interrupted, it goes on where it was. Exits with 1 if a verdict is not as expected
+    or a bit differs, with 3 if an installed backend failed.
     """
-    from ..evidence import Matrix, summary, within
-    from ..evidence import page as page_of
-
-    matrix = Matrix(folder, tuple(names_in(variants)), _views(pictures), _seeds(weights), size, truth, threads, timeout)
+    how: dict[str, Any] = {"folder": folder, "views": _views(pictures), "seeds": _seeds(weights), "size": size}
+    how |= {"threads": threads, "timeout": timeout} | ({"variants": tuple(names_in(variants))} if variants else {})
     before = None if page is None else _read(page)  # now: the work takes hours
     with Stages(quiet=quiet) as stages:
-        cells = list(matrix.cells(stages))
+        found = _replayed(how, stages) if replays else _judged({**how, "truth": truth}, stages)
     if page is not None and before is not None:
-        _write(page, within(before, page_of(cells)))
+        from ..evidence import within
+
+        _write(page, within(before, found.table, found.name))
     if not quiet:
-        output().print(page_of(cells) if page is None else summary(cells), soft_wrap=True)
-    if any(cell.wrong for cell in cells):
-        return FAILED
-    return OK if all(cell.status in ("ok", "missing") for cell in cells) else NOT_RUN
+        output().print(found.table if page is None else found.summary, soft_wrap=True)
+    return FAILED if found.wrong else NOT_RUN if found.failed else OK
+
+
+class _Found(NamedTuple):
+    """Markdown of all cells, one sentence of them, where they stand in a page, and how they went."""
+
+    table: str
+    summary: str
+    name: str
+    wrong: bool
+    failed: bool
+
+
+def _judged(how: dict[str, Any], stages: Stages) -> _Found:
+    from ..evidence import Matrix, page, summary
+
+    cells = list(Matrix(**how).cells(stages))
+    failed = any(cell.status not in ("ok", "missing") for cell in cells)
+    return _Found(page(cells), summary(cells), "evidence", any(cell.wrong for cell in cells), failed)
+
+
+def _replayed(how: dict[str, Any], stages: Stages) -> _Found:
+    from ..evidence import Replays, replays_page, replays_summary
+
+    cells = list(Replays(**how).cells(stages))
+    failed = any(cell.reason for cell in cells)
+    wrong = any(not (cell.reason or cell.whole) for cell in cells)
+    return _Found(replays_page(cells), replays_summary(cells), "replays", wrong, failed)
 
 
 def _views(text: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from ..report.markdown import pipe_table
 from ..report.summary import short
 from .cell import Cell
 
-BEGIN, END = "<!-- evidence -->", "<!-- end of evidence -->"
-"""The table stands between these lines of a page, which is otherwise written by hand."""
+BEGIN, END = "<!-- {} -->", "<!-- end of {} -->"
+"""A table stands between these lines of a page, which is otherwise written by hand."""
 
 TITLES = ("variant", "expected", "as expected", "verdicts", "largest margin", "logits, relative L2", "seconds")
 
@@ -44,13 +44,14 @@ def page(cells: Sequence[Cell]) -> str:
     return "\n\n".join(part for section in sections for part in section) + "\n"
 
 
-def within(text: str, table: str) -> str:
-    """`text` with the table in its place: between BEGIN and END, or at the end where these are not."""
-    start, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def within(text: str, table: str, name: str = "evidence") -> str:
+    """`text` with the table of that name in its place: between BEGIN and END, or at the end where these are not."""
+    opening, closing = BEGIN.format(name), END.format(name)
+    start, begin, rest = text.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
         start, after = text.rstrip("\n") + "\n\n", "\n"
-    return f"{start}{BEGIN}\n\n{table}\n{END}{after}"
+    return f"{start}{opening}\n\n{table}\n{closing}{after}"
 
 
 def _row(name: str, cells: Sequence[Cell]) -> list[str]:
