@@ -167,7 +167,7 @@ def test_what_is_otherwise_in_the_plain_model_and_by_channel_is_said(
     entries: dict[str, dict[str, Any]] = {
         "conv1_bn": {"batch_norm": "shifted", "shift": "rounded", "scale": "computed", "differing": 0, "outputs": 9},
         "conv2_block1_add": {"differing": 0, "outputs": 0, "plain": {"addition": "shifts-last"}},
-        "predictions": {**alike, "channels": {"8..9": {"order": "blocks:8", "fma": True, "bias": "last"}}},
+        "predictions": {**alike, "parts": [{"order": "blocks:8", "fma": True, "bias": "last", "channels": "8..9"}]},
     }
     entries["conv1_bn"]["plain"] = {"batch_norm": "centred"}
     found = replace(profile_of(**entries), plain={"differing": 3, "outputs": 10})

@@ -17,13 +17,13 @@ from refnet.backends import VARIANTS
 from refnet.errors import InputError, VariantError
 from refnet.graph import resnet
 from refnet.reveal import NoTreeError, Profile, Session, differences, network, replay
-from refnet.reveal.channels import channel_text, channels_of
 from refnet.reveal.layer_order import probe_layer
 from refnet.reveal.norm_form import probe_norm
 
 GRAPH = resnet(50, input_shape=(96, 96))
 
-# In place of the backend: layers by refnet, in the arithmetic that the environment names; s one ulp too large if asked.
+# In place of the backend: layers by refnet, in the arithmetic that the environment names; if asked, s is one ulp off,
+# and the last channels and places (rows of a matrix product) in another order.
 CHILD = """
 import json, os, sys
 import numpy as np
@@ -35,7 +35,8 @@ job = json.load(open(sys.argv[1]))
 nodes = {node["name"]: node for node in job["nodes"]}
 how = json.loads(os.environ["REFNET_HOW"])
 off = how.pop("scale_off", False)
-last = how.pop("last_channels", None)
+last, tail = how.pop("last_channels", None), how.pop("last_places", None)
+otherwise = {**how, "order": how.pop("otherwise", "reversed")}
 arithmetic = Arithmetic(**how)
 answers, x, node = sys.stdout.buffer, None, None
 
@@ -67,10 +68,14 @@ while question := read(sys.stdin.buffer):
         write(answers, {"threads": 1}, [])
     else:
         y = run(node, x, arrays)
-        if last:
+        if last or tail:
             arithmetic_ = arithmetic
-            arithmetic = Arithmetic(**{**how, "order": "reversed"})
-            y[..., -last:] = run(node, x, arrays)[..., -last:]
+            arithmetic = Arithmetic(**otherwise)
+            other = run(node, x, arrays)
+            if last:
+                y[..., -last:] = other[..., -last:]
+            if tail:
+                y.reshape(len(y), -1, y.shape[-1])[:, -tail:] = other.reshape(len(y), -1, y.shape[-1])[:, -tail:]
             arithmetic = arithmetic_
         position = settings["position"]
         write(answers, {}, [y if position is None else y[tuple(position)]])
@@ -117,8 +122,36 @@ def test_channels_that_add_otherwise_have_their_own_order(backend: Any) -> None:
     with backend(order="blocks:100,412,1536", last_channels=300) as session:
         found = probe_layer(session, GRAPH["predictions"])
     assert str(found.order) == "blocks:100,412,1536" and found.differing == 0
-    assert {text: str(own.order) for text, own in found.channels.items()} == {"700..999": "reversed"}
-    assert "; channels 700..999: reversed; 0 of 1000" in str(found)
+    assert [(part.where, str(part.order)) for part in found.parts] == [("channels 700..999", "reversed")]
+    assert "; channels 700..999: reversed, fma, bias last; 0 of 1000" in str(found)
+
+
+def test_channels_of_a_convolution_too(backend: Any) -> None:
+    with backend(order="sequential", last_channels=100, otherwise="blocks:100") as session:
+        found = probe_layer(session, GRAPH["conv5_block1_1_conv"])
+    assert [(part.where, str(part.order)) for part in found.parts] == [("channels 412..511", "blocks:100")]
+    assert found.differing == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "otherwise"), [("conv5_block1_1_conv", "blocks:256"), ("conv5_block1_2_conv", "lanes:4")]
+)
+def test_places_that_add_otherwise_have_their_own_order(backend: Any, layer: str, otherwise: str) -> None:
+    """Of a 1x1, and of a 3x3 whose window reaches over the edge there, so that some terms cannot be asked."""
+    with backend(order="sequential", last_places=1, otherwise=otherwise) as session:
+        found = probe_layer(session, GRAPH[layer])
+    assert found.differing == 0 and str(found.order) == "sequential"
+    assert [part.where for part in found.parts] == ["places 8"]
+    if layer == "conv5_block1_1_conv":
+        assert str(found.parts[0].order) == otherwise
+
+
+def test_an_order_of_every_place_is_found_where_each_window_reaches_over_the_edge(backend: Any) -> None:
+    small = resnet(50, input_shape=(64, 64))
+    for size, graph in ((64, small), (32, resnet(50, input_shape=(32, 32)))):
+        with backend(graph, order="blocks:512", fma=True) as session:
+            found = probe_layer(session, graph["conv5_block1_2_conv"])
+        assert found.differing == 0 and found.outputs == 512 * (size // 32) ** 2
 
 
 @pytest.mark.parametrize("form", ["centred", "shifted", "shifted-fma"])
@@ -134,19 +167,6 @@ def test_a_fused_shift_is_told_from_a_rounded_one(backend: Any) -> None:
         with backend(batch_norm="shifted-fma", shift=shift) as session:
             found = probe_norm(session, GRAPH["conv5_block1_1_bn"])
         assert (found.shift, found.differing) == (shift, 0)
-
-
-def test_a_window_that_always_reaches_over_the_edge(backend: Any) -> None:
-    small = resnet(50, input_shape=(32, 32))
-    with backend(small) as session, pytest.raises(InputError, match=r"over 1 x 1 pixels.*larger pictures"):
-        probe_layer(session, small["conv5_block1_2_conv"])
-
-
-def test_such_a_layer_of_a_network_has_the_reason_in_its_entry(backend: Any) -> None:
-    small = resnet(50, input_shape=(32, 32))
-    with backend(small) as session:
-        entry = network._sum_entry(session, small["conv5_block1_2_conv"])
-    assert set(entry) == {"reason"} and "over 1 x 1 pixels" in entry["reason"]
 
 
 def test_constants_are_read_off_under_the_names_that_predict_takes(backend: Any) -> None:
@@ -250,32 +270,31 @@ def test_replay_is_the_forward_pass_of_the_profile(profile: Profile) -> None:
     assert any(d.bits for d in differences(trace, plain))
 
 
-def test_channels_are_replayed_in_their_own_order(profile: Profile, tmp_path: Path) -> None:
-    """Columns of three forward passes, each in one order; by the definition too."""
-    ways = {"1..2": {"order": "blocks:8", "fma": True, "bias": "last"}, "9": {"order": "reversed", "fma": False}}
-    ways["9"]["bias"] = "first"
-    layers = {**profile.layers, "predictions": {**profile.layers["predictions"], "channels": ways}}
+def test_parts_are_replayed_in_their_own_order(profile: Profile, tmp_path: Path) -> None:
+    """Columns and rows of forward passes, each in one order; by the definition too, and where kernels fuse layers."""
+    blocks, reversed_ = {"order": "blocks:8", "fma": True, "bias": "last"}, {"order": "reversed", "fma": False}
+    dense = [{**blocks, "channels": "1..2"}, {**reversed_, "bias": "first", "channels": "9"}]
+    conv = [{**blocks, "places": "4..7"}, {**reversed_, "bias": "last", "channels": "0..9", "places": "3"}]
+    layers = {name: dict(entry) for name, entry in profile.layers.items()}
+    layers["predictions"]["parts"], layers["conv4_block1_3_conv"]["parts"] = dense, conv[1:]
+    layers["conv2_block1_1_conv"]["parts"] = conv
     replace(profile, layers=layers).save(tmp_path / "p.json")
-    weights, x = random_weights(), random_images(1)
+    weights, x = random_weights(), random_images(2)
     trace, spec = (
         replay("torch", x, weights, profile=tmp_path / "p.json", engine=each) for each in ("kernels", "spec")
     )
     assert not any(d.bits or d.zeros for d in differences(trace, spec))
-    expected = replay("torch", x, weights, profile=profile)["predictions"].copy()
-    how: dict[str, Any] = {**profile.settings(), "constants": profile.constants[weights.hash]}
-    for text, columns in (("1..2", [1, 2]), ("9", [9])):
-        own = {key: {**how.get(key, {}), "predictions": value} for key, value in ways[text].items()}
-        other = activations(x, weights, **{**how, **own})["predictions"]
-        assert (other[:, columns] != expected[:, columns]).any()
-        expected[:, columns] = other[:, columns]
-    assert trace["predictions"].tobytes() == expected.tobytes()
-
-
-def test_channels_in_words() -> None:
-    for text in ("0", "992..999", "3,7..9", "1..9/2,20"):
-        assert channel_text(channels_of(text)) == text
-    with pytest.raises(ValueError, match="no run"):
-        channels_of("all")
+    how: dict[str, Any] = {**replace(profile, layers=layers).settings(), "constants": profile.constants[weights.hash]}
+    fused = refnet.predict(x, weights, **how, classifier_activation=None)
+    assert fused.tobytes() == trace["predictions"].tobytes()
+    own = {"constants": profile.constants[weights.hash], **profile.settings()}
+    plain = activations(x, weights, **own)
+    other = activations(x, weights, **{**own, "order": {**own["order"], "conv2_block1_1_conv": "blocks:8"}})
+    first, wanted = "conv2_block1_1_conv", plain["conv2_block1_1_conv"].reshape(2, 64, 64).copy()
+    wanted[:, 4:8] = other[first].reshape(2, 64, 64)[:, 4:8]
+    back = {**own, "order": {**own["order"], first: "reversed"}, "fma": {**own["fma"], first: False}}
+    wanted[:, 3, :10] = activations(x, weights, **back)[first].reshape(2, 64, 64)[:, 3, :10]
+    assert trace[first].tobytes() == wanted.tobytes() != plain[first].tobytes()
 
 
 def test_a_profile_is_for_one_variant_size_and_weights(profile: Profile) -> None:

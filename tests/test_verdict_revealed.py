@@ -121,14 +121,14 @@ def test_constants_of_other_weights_leave_their_layers_out(truth: Any) -> None:
     assert "lacks the constants of these weights, so 1 layers" in remark
 
 
-def test_channels_in_orders_of_their_own_are_left_to_replay(truth: Any) -> None:
-    """A verdict holds a layer against one order, and must not blame the profile for the other channels."""
-    own = {"8..9": {"order": "reversed", "fma": True, "bias": "last"}}
-    profile = profile_of(predictions={**profile_of().layers["predictions"], "channels": own})
+def test_parts_in_orders_of_their_own_are_identical_too(truth: Any) -> None:
+    own = [{"order": "reversed", "fma": True, "bias": "last", "channels": "8..9"}]
+    profile = profile_of(predictions={**profile_of().layers["predictions"], "parts": own})
     trace = replay("torch", PICTURE, WEIGHTS, profile=profile)
     run = Run("torch", "ok", trace=trace, logits=trace["predictions"])
     _, row = judge_runs([run], PICTURE, WEIGHTS, truth, profiles=[profile])
-    assert row.verdicts["predictions"].kind == "rounding" and row.verdicts[CONV].kind == "identical"
+    assert row.verdicts["predictions"].kind == "identical" == row.verdicts[CONV].kind
+    assert "channels 8..9 reversed" in str(row.verdicts["predictions"].replayed)
     assert remarks_on(profile, row, WEIGHTS) == []
 
 

@@ -9,6 +9,7 @@ from .forms import ADDITIONS, BATCH_NORM_FORMS, CONSTANTS, MEANS, RELUS, SHIFTS
 from .numpy_ops import NumpyOps, exported, numpy_ops, stored
 from .order import Order
 from .orders import ORDERS, parse_order
+from .parts import Part
 from .recognise import recognise
 from .schedule import Schedule
 from .tree import Tree
@@ -33,6 +34,7 @@ __all__ = [
     "Format",
     "NumpyOps",
     "Order",
+    "Part",
     "Schedule",
     "Tree",
     "digits_of",

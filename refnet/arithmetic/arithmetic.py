@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import InputError
 from .formats import FORMATS, NUMBERS, Format
 from .forms import ADDITIONS, BATCH_NORM_FORMS, MEANS, RELUS, SHIFTS, BatchNormForm
 from .order import Order
 from .orders import ORDERS, Exact, parse_order
+from .parts import Part
 
 BIAS_PLACES = ("last", "first")
 # By field.
@@ -63,10 +66,12 @@ class Arithmetic:
     mean: whether the mean pool divides the sum by the count or multiplies it by fl(1 / count), a name in MEANS.
     relu: a name in RELUS; `positive` gives +0 for -0, `signed-zero` keeps -0.
     addition: whether the shifts of batch normalisations come behind what is added, a name in ADDITIONS.
+    parts: outputs of a convolution or dense layer that are added in another way (Part, or a mapping of its fields);
+    where two have an output, the later counts.
 
     Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
-    no field is None and `order` is an Order. The order exact rounds once, to storage: it has no accumulate format of
-    its own, no fma, and the bias no place.
+    no field is None, `order` is an Order and `parts` a tuple of Part. The order exact rounds once, to storage: it has
+    no accumulate format of its own, no fma, and the bias no place.
     """
 
     precision: str = "float32"
@@ -79,6 +84,7 @@ class Arithmetic:
     mean: str = "divide"
     relu: str = "positive"
     addition: str = "outputs"
+    parts: Sequence[Part | Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.precision, str) and digits_of(self.precision):
@@ -112,6 +118,18 @@ class Arithmetic:
         object.__setattr__(self, "accumulate", accumulate)
         object.__setattr__(self, "order", order)
         object.__setattr__(self, "fma", order.chain == "plain" and not pairs if self.fma is None else bool(self.fma))
+        object.__setattr__(self, "parts", tuple(Part.of(part) for part in self.parts))
+        if self.parts and (pairs or isinstance(order, Exact)):
+            raise InputError("parts in double-double or with the order exact", do="leave parts out")
+        _ = self.ways  # raises for a part without meaning
+
+    @property
+    def ways(self) -> tuple[tuple[Part, Arithmetic], ...]:
+        """The parts, each with the arithmetic of its outputs."""
+        return tuple(
+            (part, replace(self, order=part.order, fma=part.fma, bias=part.bias, parts=()))
+            for part in map(Part.of, self.parts)
+        )
 
     @property
     def storage(self) -> Format:
@@ -144,6 +162,11 @@ class Arithmetic:
     def summation(self) -> Order:
         """`order`, parsed."""
         return parse_order(self.order)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether every order in it has a kernel."""
+        return all(own.summation.tiled for own in (self, *(own for _, own in self.ways)))
 
     @property
     def exact(self) -> bool:

@@ -151,13 +151,10 @@ def described(entry: Mapping[str, object]) -> str:
 def _alone(entry: Mapping[str, object]) -> str:
     """As the layer is computed where it is returned."""
     if "order" in entry:
+        from ..reveal.profile import parts_of
+
         mean = [f"mean {entry['mean']}"] if "mean" in entry else [f"bias {entry['bias']}"]
-        ways = entry.get("channels")
-        others = (
-            [f"channels {name} {_short(way['order'])}" for name, way in ways.items()]
-            if isinstance(ways, Mapping)
-            else []
-        )
+        others = [f"{part.where} {_short(part.order)}" for part in parts_of(entry)]
         return ", ".join([_short(entry["order"]), "fma" if entry["fma"] else "no fma", *mean, *others])
     if "batch_norm" not in entry:
         return "addition"

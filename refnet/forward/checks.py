@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,27 @@ def digits_asked_for(settings: Mapping[str, Any]) -> int | None:
 
 
 def check_orders(graph: Graph, planned: Mapping[str, Arithmetic], softmax: bool) -> None:
-    """Every sum of the network has as many terms as its order needs, or InputError names the layer."""
+    """Every sum has as many terms as its order needs, every part has outputs, or InputError names the layer."""
     for node in graph.nodes:
+        try:
+            _check_parts(node, planned[node.name])
+        except InputError as error:
+            raise InputError(f"layer {node.name}: {error.found}", expected=error.expected) from error
+        orders = [planned[node.name].summation, *(own.summation for _, own in planned[node.name].ways)]
         for what, terms in _sums_of(graph, node, softmax):
             try:
-                schedule_of(planned[node.name].summation, terms)
+                for order in orders:
+                    schedule_of(order, terms)
             except InputError as error:
                 raise InputError(f"layer {node.name}{what}: {error.found}", expected=error.expected) from error
+
+
+def _check_parts(node: Node, arithmetic: Arithmetic) -> None:
+    if arithmetic.parts and "kernel" not in node.weights:
+        raise InputError(f"parts of a {node.operation}", expected="those of a convolution or a dense layer")
+    for part, _ in arithmetic.ways:
+        part.rows(1, prod(node.shape[:-1]))
+        part.columns(node.shape[-1])
 
 
 def joined_layers(graph: Graph, planned: Mapping[str, Arithmetic]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -51,6 +51,7 @@ def predict(
     mean: str | PerLayer = "divide",
     relu: str | PerLayer = "positive",
     addition: str | PerLayer = "outputs",
+    parts: Sequence[Any] | PerLayer = (),
     constants: Mapping[str, ArrayLike] | None = None,
     threads: int | None = None,
     classifier_activation: str | None = "softmax",
@@ -60,9 +61,9 @@ def predict(
     """What Keras's ResNet `predict` gives, computed in the arithmetic that is asked for.
 
     x: (n, height, width, 3), preprocessed pictures (load_image).  weights: load_weights' value.
-    precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition: the fields of Arithmetic, which
-    explains them; each may be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the first
-    match counts.  precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
+    precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition, parts: the fields of Arithmetic,
+    which explains them; each may be a mapping from pattern of layer names to value (`{"conv5_*": "blocks:512"}`), the
+    first match counts.  precision="mpN": N decimal digits; the order is exact and the other fields must be left alone.
     constants: given for batch normalisations instead of computed, one number for each channel: `conv1_bn/inverse` for
     1 / sqrt(variance + epsilon), `conv1_bn/scale` for s, `conv1_bn/shift` for t.
     threads: default, the cores that this process may use; the bits never depend on it.
@@ -74,7 +75,7 @@ def predict(
     double-double; mpmath.mpf objects for mpN), or (n, height, width, channels) for weights without top. Raises
     InputError for bad input.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition, parts)
     run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)
     y = run.export(run.graph.output, run.walk(None, progress))
     return y.to_mpf() if isinstance(y, BigFloats) else y
@@ -94,6 +95,7 @@ def activations(
     mean: str | PerLayer = "divide",
     relu: str | PerLayer = "positive",
     addition: str | PerLayer = "outputs",
+    parts: Sequence[Any] | PerLayer = (),
     constants: Mapping[str, ArrayLike] | None = None,
     threads: int | None = None,
     classifier_activation: str | None = None,
@@ -104,7 +106,7 @@ def activations(
 
     In mpN the layers are BigFloats, from which an index takes an mpmath.mpf.
     """
-    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition)
+    settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition, parts)
     run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)
     seen: dict[str, np.ndarray] = {}
 
@@ -164,7 +166,7 @@ class _Run:
 
     def _engine(self, arithmetic: Arithmetic, layer: str, kept: Kept) -> Engine:
         """Kernels where the order has one, else the definition: slow, with the same meaning."""
-        if arithmetic.summation.tiled:
+        if arithmetic.tiled:
             return KernelEngine(arithmetic, layer, self.constants, self.threads, kept)
         return SpecEngine(arithmetic, layer, self.constants)
 

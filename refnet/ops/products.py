@@ -91,14 +91,24 @@ def conv2d(x: Any, kernel: Any, bias: Any, *, strides: Pair, padding: Padding, a
     out = shape_of(planewise(windows, x))[:3]
     patches = planewise(lambda plane: windows(plane).transpose(0, 1, 2, 4, 5, 3).reshape(np.prod(out), -1), x)
     matrix = planewise(lambda plane: plane.reshape(-1, filters), stored(kernel, arithmetic.operand))
-    y = stored(sums(patches, matrix, bias, arithmetic=arithmetic), arithmetic.storage)
+    y = stored(_in_parts(patches, matrix, bias, out[0], arithmetic), arithmetic.storage)
     return planewise(lambda plane: plane.reshape(*out, filters), y)
 
 
 def dense(x: Any, kernel: Any, bias: Any, *, arithmetic: Arithmetic) -> Any:
     """y = x kernel + bias: (n, K), (K, N), (N,) -> (n, N)."""
     x, kernel = stored(x, arithmetic.operand), stored(kernel, arithmetic.operand)
-    return stored(sums(x, kernel, bias, arithmetic=arithmetic), arithmetic.storage)
+    return stored(_in_parts(x, kernel, bias, shape_of(x)[0], arithmetic), arithmetic.storage)
+
+
+def _in_parts(a: Any, b: Any, bias: Any, pictures: int, arithmetic: Arithmetic) -> Any:
+    """`sums`, and in their own way those outputs that are parts of the arithmetic; a holds so many pictures' rows."""
+    y = sums(a, b, bias, arithmetic=arithmetic)
+    for part, own in arithmetic.ways:
+        rows, columns = part.rows(pictures, len(a) // pictures), part.columns(b.shape[1])
+        offset = None if bias is None else bias[columns]
+        y[np.ix_(rows, columns)] = sums(a[rows], b[:, columns], offset, arithmetic=own)
+    return y
 
 
 def pad(x: Any, padding: Padding) -> Any:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from ..arithmetic import parse_order
 from ..backends import Variant
 from ..graph import Graph, Node
 from ..weights import Weights
-from .channels import ways_of
-from .layer_order import compared
+from .layer_parts import Layer
 from .norm_form import probe_norm
-from .profile import FIELDS, Profile
+from .profile import FIELDS, Profile, parts_of
 from .session import Session
+from .tree_finder import Found
 
 SEED = 1  # other numbers than those that the profile was found with
 
@@ -67,8 +67,8 @@ def _holds(session: Session, node: Node, profile: Profile) -> bool:
         form = probe_norm(session, node, SEED)
         found = {"batch_norm": form.batch_norm, "shift": form.shift, "scale": form.scale}
         return not form.differing and all(entry[name] == value for name, value in found.items())
-    behind = node.operation == "mean_pool" and session.whole_graphs
-    most, by_channel = ways_of(entry)
-    known = replace(most, mean=entry.get("mean", "divide"))
-    theirs, ours = compared(session, node, known, by_channel, SEED, behind=behind)
-    return bool((theirs.view(np.uint32) == ours.view(np.uint32)).all())
+    layer = Layer(session, node, SEED, behind=node.operation == "mean_pool" and session.whole_graphs)
+    known = Found(parse_order(entry["order"]), entry["fma"], entry["bias"], entry.get("mean", "divide"))
+    theirs, ours = layer.drawn()
+    y = ours(known, parts_of(entry))
+    return bool((theirs.view(np.uint32) == y.view(np.uint32)).all())

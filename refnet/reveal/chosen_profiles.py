@@ -73,10 +73,7 @@ def remarks_on(profile: Profile, row: VariantDrift, weights: Weights) -> list[st
         return []
     again = f"refnet reveal --variants {profile.variant} --all"
     unread = set(profile.given) if profile.given and weights.hash not in profile.constants else set()
-    in_part = {
-        layer for layer, entry in profile.layers.items() if "channels" in entry
-    }  # a verdict has one order a layer
-    claimed = explained_by(profile) - unread - in_part
+    claimed = explained_by(profile) - unread
     broken = [layer for layer, verdict in row.verdicts.items() if layer in claimed and verdict.kind != "identical"]
     remarks = []
     if unread:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,9 @@ from ..arithmetic.schedule import Indices
 from ..errors import InputError
 from ..graph import Node
 from .black_box import BlackBox
+from .cut_windows import Place, terms_inside
 from .session import Session
+from .windows import corner, middle
 
 FORMAT = FORMATS["float32"]
 QUESTIONS = 8  # by which channels that add in other ways are told apart; half of them on terms that lie near
@@ -36,17 +37,27 @@ class Given:
             self.last = inputs.copy()
 
 
-def layer_boxes(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> list[tuple[Indices, BlackBox]]:
+def layer_boxes(
+    session: Session, node: Node, seed: int = 0, *, behind: bool = False, place: Place | None = None
+) -> list[LayerBox]:
     """The sums of a layer that the session takes up: of a convolution, a dense layer, or a mean pool.
 
-    Each query has an output channel to itself. Channels that add alike (see alike) are a box: (channels, box), the most
-    channels first. Raises InputError for another layer, or a window that reaches over the edge of the picture at every
-    place.
+    Each query has an output channel to itself. Channels that add alike (see alike) are a box, the most channels first.
+    place: of a convolution's output; None is the middle. Raises InputError for another layer.
     """
     check_asked(node)
     shape = session.take(node.name, behind=behind)
-    ask = ASKED[node.operation](session, node, (session.variant.batch_size, *shape))
-    return [(channels, _box(ask, node, channels)) for channels in alike(ask, seed)]
+    ask = ASKED[node.operation](session, node, (session.variant.batch_size, *shape), place)
+    return [LayerBox(channels, ask.inside, _box(ask, node, channels)) for channels in alike(ask, seed)]
+
+
+@dataclass(frozen=True)
+class LayerBox:
+    """Channels that add alike, and their sums over the terms `inside` the picture (cut_windows.terms_inside)."""
+
+    channels: Indices
+    inside: Indices
+    box: BlackBox
 
 
 def _box(ask: Asked, node: Node, chosen: Indices) -> BlackBox:
@@ -68,13 +79,21 @@ def check_asked(node: Node) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """A layer with a query in every channel. answer: (channels, terms), (terms,) -> (channels,); else as BlackBox."""
+    """A layer with a query in every channel. answer: (channels, terms), (terms,) -> (channels,); else as BlackBox.
+
+    inside: which of the layer's terms are asked.
+    """
 
     answer: Callable[[Array, Array], Array]
-    terms: int
+    inside: Indices
     channels: int
     bias: bool = False
     divisor: int = 1
+
+    @property
+    def terms(self) -> int:
+        """Those that are asked, and the bias."""
+        return len(self.inside) + self.bias
 
 
 def alike(ask: Asked, seed: int) -> list[Indices]:
@@ -93,30 +112,34 @@ def alike(ask: Asked, seed: int) -> list[Indices]:
     return [np.flatnonzero(classes.reshape(-1) == which) for which in np.argsort(-sizes, kind="stable")]
 
 
-def _convolution(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
-    height, width, channels, filters = node.weights["kernel"]
-    place = _middle(node, shape)
-    strides: Any = node.settings["strides"]
+def _convolution(session: Session, node: Node, shape: tuple[int, ...], place: Place | None) -> Asked:
+    kernel: tuple[int, ...] = node.weights["kernel"]
+    window, filters = kernel[:3], kernel[3]
     given, has_bias = Given(session), "bias" in node.weights
-    padding = paddings(node, shape)
-    top, left = (i * by - before[0] for i, by, before in zip(place, strides, padding, strict=True))
+    place = place or middle(node)
+    inside = terms_inside(node, shape, place)
+    first = corner(node, shape, place)
+    rows, columns, channels = np.unravel_index(inside, window)
+    pixels = (0, rows + first[0], columns + first[1], channels)
 
     def whole(inputs: Array) -> Array:
         if (inputs == inputs[0]).all():
             return np.full(shape, inputs[0], np.float32)
         x = np.zeros(shape, np.float32)
-        x[0, top : top + height, left : left + width] = inputs[: height * width * channels].reshape(height, width, -1)
+        x[pixels] = inputs[: len(inside)]
         return x
 
     def answer(weights: Array, inputs: Array) -> Array:
         given(inputs, whole)
-        tensors = _tensors(weights, (height, width, channels, filters), has_bias)
-        return session.run(*tensors, position=(0, *place))
+        spread_out = np.zeros((filters, prod(window) + has_bias), np.float32)
+        spread_out[:, inside] = weights[:, : len(inside)]
+        spread_out[:, prod(window) :] = weights[:, len(inside) :]
+        return session.run(*_tensors(spread_out, kernel, has_bias), position=(0, *place))
 
-    return Asked(answer, height * width * channels + has_bias, filters, has_bias)
+    return Asked(answer, inside, filters, has_bias)
 
 
-def _dense(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
+def _dense(session: Session, node: Node, shape: tuple[int, ...], place: Place | None) -> Asked:
     terms, units = node.weights["kernel"]
     given = Given(session)
 
@@ -124,10 +147,10 @@ def _dense(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
         given(inputs, lambda x: np.broadcast_to(x[:terms], shape))
         return session.run(*_tensors(weights, (terms, units), True), position=(0,))
 
-    return Asked(answer, terms + 1, units, bias=True)
+    return Asked(answer, np.arange(terms), units, bias=True)
 
 
-def _mean_pool(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
+def _mean_pool(session: Session, node: Node, shape: tuple[int, ...], place: Place | None) -> Asked:
     _, height, width, channels = shape
 
     def answer(terms: Array, ones: Array) -> Array:
@@ -137,41 +160,14 @@ def _mean_pool(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
         return session.run(position=(0,))
 
     pixels = height * width
-    return Asked(answer, pixels, channels, divisor=pixels)
+    return Asked(answer, np.arange(pixels), channels, divisor=pixels)
 
 
-ASKED: dict[str, Callable[[Session, Node, tuple[int, ...]], Asked]] = {
+ASKED: dict[str, Callable[[Session, Node, tuple[int, ...], Place | None], Asked]] = {
     "conv2d": _convolution,
     "dense": _dense,
     "mean_pool": _mean_pool,
 }
-
-
-def paddings(node: Node, shape: tuple[int, ...]) -> Any:
-    """The padding inside the layer: none where a layer before it has added it already."""
-    padding: Any = node.settings["padding"]
-    strides: Any = node.settings["strides"]
-    inside = [
-        (size + sum(pad) - window) // by + 1
-        for size, pad, window, by in zip(shape[1:3], padding, node.weights["kernel"], strides, strict=False)
-    ]
-    return padding if tuple(inside) == node.shape[:2] else ((0, 0), (0, 0))
-
-
-def _middle(node: Node, shape: tuple[int, ...]) -> tuple[int, int]:
-    """A place of the output whose window lies inside the picture."""
-    strides: Any = node.settings["strides"]
-    place = (node.shape[0] // 2, node.shape[1] // 2)
-    for i, by, before, window, size in zip(
-        place, strides, paddings(node, shape), node.weights["kernel"], shape[1:], strict=False
-    ):
-        if not 0 <= i * by - before[0] <= size - window:
-            raise InputError(
-                f"a window of {' x '.join(map(str, node.weights['kernel'][:2]))} over {shape[1]} x {shape[2]} pixels",
-                expected="a place where it does not reach over the edge",
-                do="probe larger pictures",
-            )
-    return place
 
 
 def _tensors(weights: Array, shape: tuple[int, ...], has_bias: bool) -> list[Array]:

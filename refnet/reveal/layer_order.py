@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from .. import ops
-from ..arithmetic import Arithmetic, Order, Tree
-from ..arithmetic.schedule import Indices
+from ..arithmetic import Order, Part, Tree, parse_order
 from ..backends import Variant, select
 from ..graph import Node, resnet
-from ..kernels import conv2d
-from .black_box import BlackBox, NoTreeError
-from .channels import ByChannel, channel_text, dense
-from .layer_box import check_asked, layer_boxes, paddings
+from .black_box import NoTreeError
+from .layer_box import check_asked
+from .layer_parts import Layer, by_place
 from .session import Session
-from .tree_finder import Found, find_tree
-
-MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class LayerOrder:
     order, fma, bias, mean: as in Arithmetic; None and the reason where the layer adds in no order that refnet knows.
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
-    channels: output channels of a dense layer that add in another way, as `992..999`.
+    parts: outputs that add in another way.
     """
 
     layer: str
@@ -46,18 +37,23 @@ class LayerOrder:
     outputs: int = 0
     reason: str = ""
     seconds: float = 0.0
-    channels: ByChannel = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
         how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
-        how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
+        how += "".join(f"; {part_text(part)}" for part in self.parts)
         return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
 
 
 def _short(order: Order) -> str:
     return order.summary(60) if isinstance(order, Tree) else str(order)
+
+
+def part_text(part: Part) -> str:
+    """A part in words: `places 156..157: blocks:512, fma, bias last`."""
+    return f"{part.where}: {_short(parse_order(part.order))}, {'fma' if part.fma else 'no fma'}, bias {part.bias}"
 
 
 def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads: int | None = None) -> Order:
@@ -69,7 +65,7 @@ def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads
     sums have no order, or other outputs of the layer have another one.
     """
     found = reveal_layer(variant, layer=layer, size=size, threads=threads)
-    if found.order is None or found.differing or found.channels:
+    if found.order is None or found.differing or found.parts:
         raise NoTreeError(str(found))
     return found.order
 
@@ -87,71 +83,22 @@ def reveal_layer(variant: str | Variant, *, layer: str, size: int = 224, threads
 def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> LayerOrder:
     """The order of a layer of the session's network; behind: as it is computed together with what comes before it."""
     begin = time.monotonic()
-    (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
-    terms = box.terms - box.bias
+    check_asked(node)
+    layer = Layer(session, node, seed, behind)
     try:
-        found = find_tree(box, seed)
+        found, parts = layer.ways()
     except NoTreeError as error:
-        return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
-    by_channel = _by_channel(node, rest, seed)
-    theirs, ours = compared(session, node, found, by_channel, seed, behind=behind)
-    differing = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum())
-    reason = _where(theirs != ours) if differing else ""
+        return LayerOrder(node.name, layer.terms, None, reason=str(error), seconds=time.monotonic() - begin)
+    theirs, ours = layer.drawn()
+    parts = by_place(layer, found, parts, theirs, ours)
+    y = ours(found, parts)
+    differ = y.view(np.uint32) != theirs.view(np.uint32)
+    differing = int(differ.sum())
+    reason = _where(differ) if differing else ""
     return LayerOrder(
-        node.name,
-        terms,
-        found.order,
-        found.fma,
-        found.bias,
-        found.mean,
-        differing,
-        ours.size,
-        reason,
-        time.monotonic() - begin,
-        by_channel,
-    )
-
-
-def compared(
-    session: Session,
-    node: Node,
-    found: Found,
-    by_channel: ByChannel = MappingProxyType({}),
-    seed: int = 0,
-    *,
-    behind: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The layer's whole output for drawn numbers, by the backend and by refnet.
-
-    Inputs as after a ReLU, half of them zero; weights of He's scale.
-    """
-    rng = np.random.default_rng(seed)
-    shape = session.take(node.name, behind=behind)
-    x = np.maximum(rng.standard_normal((session.variant.batch_size, *shape)), 0).astype(np.float32)
-    tensors = [
-        (rng.standard_normal(size) * np.sqrt(2 / np.prod(size[:-1]))).astype(np.float32)
-        for size in node.weights.values()
-    ]
-    session.give(x)
-    theirs = session.run(*tensors)
-    how: dict[str, Any] = {"order": found.order, "fma": found.fma}
-    if node.operation == "mean_pool":
-        return theirs, ops.mean_pool(x, arithmetic=Arithmetic(mean=found.mean, **how))
-    kernel, bias = tensors[0], tensors[1] if len(tensors) > 1 else None
-    if node.operation == "dense":
-        return theirs, dense(x, kernel, tensors[1], found, by_channel)
-    strides: Any = node.settings["strides"]
-    padding = paddings(node, (1, *shape))
-    return theirs, conv2d(x, kernel, bias, strides=strides, padding=padding, bias_at=found.bias, **how)
-
-
-def _by_channel(node: Node, boxes: list[tuple[Indices, BlackBox]], seed: int) -> dict[str, Found]:
-    """How the channels of a dense layer add that are not like most; those that add in no order are left out."""
-    found = {}
-    for channels, box in boxes if node.operation == "dense" and len(boxes) <= MOST_WAYS else ():
-        with suppress(NoTreeError):
-            found[channel_text(channels)] = find_tree(box, seed)
-    return found
+        node.name, layer.terms, found.order, found.fma, found.bias, found.mean, differing, y.size, reason,
+        time.monotonic() - begin, parts,
+    )  # fmt: skip
 
 
 def _where(differ: np.ndarray) -> str:

@@ -138,11 +138,8 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
     if found.order is None:
         return {"reason": found.reason}
     last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
-    if found.channels:
-        last["channels"] = {
-            channels: {"order": str(own.order), "fma": own.fma, "bias": own.bias}
-            for channels, own in found.channels.items()
-        }
+    if found.parts:
+        last["parts"] = [part.to_json() for part in found.parts]
     return {
         "order": str(found.order), "fma": found.fma, "bias": found.bias, **last,
         "differing": found.differing, "outputs": found.outputs,

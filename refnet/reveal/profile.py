@@ -10,14 +10,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..arithmetic import parse_order
+from ..arithmetic import Part, parse_order
 from ..arithmetic.formats import Array
 from ..atomic import replacing
 from ..errors import InputError
 
-SCHEMA = 2
+SCHEMA = 3
 KIND = "refnet profile"
-FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift", "addition")  # of Arithmetic, that a layer may have
+FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift", "addition", "parts")  # of Arithmetic, by layer
 
 
 def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -27,6 +27,11 @@ def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
         for name in FIELDS
         if (values := {layer: entry[name] for layer, entry in entries.items() if name in entry})
     }
+
+
+def parts_of(entry: Mapping[str, Any]) -> tuple[Part, ...]:
+    """The outputs of a layer that add in another way, by its entry."""
+    return tuple(map(Part.of, entry.get("parts", ())))
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Profile:
             if "order" in entry:
                 try:
                     parse_order(entry["order"])
+                    parts_of(entry)
                 except InputError as error:
                     raise InputError(f"profile of {self.variant}, layer {layer}: {error}") from error
 

@@ -14,7 +14,6 @@ from ..errors import InputError
 from ..forward import activations
 from ..trace import Trace
 from ..weights import Weights
-from .channels import dense, ways_of
 from .kept_profiles import kept_profile
 from .network import Progress
 from .profile import Profile
@@ -51,19 +50,7 @@ def replay(
     constants = constants_of(profile, chosen, weights, size)
     how: dict[str, Any] = {**profile.settings(plain=plain), "constants": constants}
     trace = activations(x, weights, **how, threads=threads, engine=engine)
-    trace = _with_channels(trace, profile, weights, engine)
     return Trace(trace, {**trace.provenance, "replays": chosen.name, "unexplained": profile.unexplained})
-
-
-def _with_channels(trace: Trace, profile: Profile, weights: Weights, engine: str) -> Trace:
-    """The trace, its last layer's channels each in its own order; only dense layers have such, which nothing reads."""
-    layers = list(trace)
-    name, entry = layers[-1], profile.layers.get(layers[-1], {})
-    if "channels" not in entry:
-        return trace
-    kernel, bias = weights[f"{name}/kernel"], weights[f"{name}/bias"]
-    last = dense(trace[layers[-2]], kernel, bias, *ways_of(entry), engine=engine)
-    return Trace({**trace, name: last}, trace.provenance)
 
 
 def constants_of(

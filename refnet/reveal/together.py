@@ -24,7 +24,6 @@ from ..forward.walk import walk
 from ..graph import Graph, Node
 from ..graph.node import OPERATIONS
 from ..kernels.threads import usable_threads
-from .channels import ByChannelEngine
 from .norm_form import FORMS, read_scale
 from .profile import FIELDS, settings_of
 from .session import Session
@@ -139,9 +138,7 @@ def computed(graph: Graph, layers: Entries, drawn: Drawn) -> Array:
     planned = plan(graph.names, settings_of({name: layers[name] for name in graph.names if name in layers}))
     threads = usable_threads(None)
     engines = {
-        name: ByChannelEngine(arithmetic, name, drawn.constants, threads, drawn.kept, layers[name])
-        if "channels" in layers.get(name, {})
-        else KernelEngine(arithmetic, name, drawn.constants, threads, drawn.kept)
+        name: KernelEngine(arithmetic, name, drawn.constants, threads, drawn.kept)
         for name, arithmetic in planned.items()
     }
     output: Array = walk(graph, drawn.weights, engines, drawn.inputs, joined=joined_layers(graph, planned))

@@ -20,7 +20,7 @@ from .simulations import Simulation
 
 Array = NDArray[np.floating]
 Settings = Mapping[str, Mapping[str, Any]]
-FIELDS = ("order", "fma", "bias", "batch_norm", "shift", "mean", "relu")  # of Arithmetic, that are revealed
+FIELDS = ("order", "fma", "bias", "batch_norm", "shift", "mean", "relu", "parts")  # of Arithmetic, that are revealed
 WIDTH = 48  # characters of an order's text in a name
 
 
@@ -99,7 +99,8 @@ def _name(node: Node, arithmetic: Arithmetic, given: bool) -> str:
         "bias=first": arithmetic.bias == "first",
         "mean=multiply": mean and arithmetic.mean == "multiply",
     }
-    return ", ".join([_short(arithmetic.summation), *(text for text, holds in told.items() if holds)])
+    parts = [f"{part.where} {_short(own.summation)}" for part, own in arithmetic.ways]
+    return ", ".join([_short(arithmetic.summation), *(text for text, holds in told.items() if holds), *parts])
 
 
 def _short(order: object) -> str:
