@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,8 +142,7 @@ class Replays:
             return ReplayCell(variant.name, weights, key, str(error))
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".traces-", dir=self.folder) as folder:
-            how = {"threads": self.threads, "timeout": self.timeout}
-            (ran,) = run([variant], w, x, folder, progress=progress, **how)
+            (ran,) = run([variant], w, x, folder, threads=self.threads, timeout=self.timeout, progress=progress)
             if ran.trace is None:
                 return ReplayCell(variant.name, weights, key, ran.reason)
             with frameworks_blocked():
@@ -172,9 +172,10 @@ class Replays:
             if place < self.defined:
                 held = differences(trace, replayed(engine="spec"))
                 total.update(spec=_numbers(held), spec_differing=sum(each.bits + each.zeros for each in held))
+        counted: dict[str, Any] = dict(total)
         return ReplayCell(
             variant.name, weights, key, unexplained=dict(profile.unexplained), pictures=len(self.views),
-            layers=len(ran.trace), differing=dict(differing), **total,
+            layers=len(ran.trace), differing=dict(differing), **counted,
         )  # fmt: skip
 
 
