@@ -14,6 +14,8 @@ from .bands import Band
 from .hypothesis import nominal
 
 Array = NDArray[np.floating]
+REVEALED = "as revealed"
+"""The order of a network whose plain logits are those of the replay by a profile, from the picture alone."""
 
 
 def judge_logits(
@@ -38,7 +40,7 @@ def judge_logits(
     if replayed is not None and np.array_equal(logits, replayed):
         reason = "every bit is that of the replay from the picture, in the orders and forms that were revealed"
         power = factor * band.high
-        return Verdict("identical", format_, reason, replayed="as revealed", margin=0.0, power=power)
+        return Verdict("identical", format_, reason, replayed=REVEALED, margin=0.0, power=power)
     if format_ == "float64":
         found = _judge(logits, layered, truth, band.of(format_), factor, layers)
         narrow = _judge(logits, layered, truth, band, factor, layers) if found.kind == "mismatch" else found

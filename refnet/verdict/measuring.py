@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,7 +34,9 @@ from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
 from .bands import bands
+from .explaining import explain
 from .judging import OfLayer, judged
+from .logits import REVEALED
 from .revealed import Revealed, by_variant, plain_logits, simulations_by_profile
 from .sharing import Digests, Shared, digests_of
 
@@ -133,7 +136,25 @@ def judge_runs(
                 sharing["replayed"] = plain_logits(profile, x, w, threads=threads)
             return judged(row, ran.trace, ran.logits, true, graph, w, explained, **sharing)
 
-        return [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
+        verdicts = [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
+    whole = [row.variant for row in verdicts if _replayed_wholly(row)]
+    if not whole:
+        return verdicts
+
+    def explained_row(row: VariantDrift) -> VariantDrift:
+        if row.variant not in whole:
+            return row
+        tell("explanation", f"{row.variant}, {whole.index(row.variant) + 1} of {len(whole)}", 0.0)
+        return replace(row, explanation=explain(revealed[row.variant], x, w, true, threads=threads))
+
+    with timed("explanation", tell):
+        return [explained_row(row) for row in verdicts]
+
+
+def _replayed_wholly(row: VariantDrift) -> bool:
+    """Whether the bits of every layer are known, and those of the plain model by a profile, from the picture alone."""
+    whole, plain = row.verdict, row.logits_verdict
+    return whole is not None and whole.kind == "identical" and plain is not None and plain.replayed == REVEALED
 
 
 def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:

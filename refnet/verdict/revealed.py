@@ -99,10 +99,10 @@ def _name(node: Node, arithmetic: Arithmetic, given: bool) -> str:
         "bias=first": arithmetic.bias == "first",
         "mean=multiply": mean and arithmetic.mean == "multiply",
     }
-    return ", ".join([_short(arithmetic.summation), *(text for text, holds in told.items() if holds)])
+    return ", ".join([short_text(arithmetic.summation), *(text for text, holds in told.items() if holds)])
 
 
-def _short(order: object) -> str:
+def short_text(order: object) -> str:
     """An order's text; of a long one its beginning and its end, and a hash that tells it from others."""
     text = str(order)
     if len(text) <= WIDTH:
