@@ -97,7 +97,7 @@ def test_every_layer_that_rounds_has_its_form_and_the_shares_add_up(row: Variant
     assert list(parts) == [node.name for node in GRAPH.nodes if node.operation in BY_OPERATION]
     assert sum(part.share for part in parts.values()) == pytest.approx(1, abs=1e-6)
     forms = {"conv1_conv": "pairwise:8, fma, bias last", "conv1_bn": "shifted", FACTOR: "shifted, its own factor"}
-    forms |= {"conv3_block1_add": "shifts last", "avg_pool": "reversed, then divide"}
+    forms |= {"conv3_block1_add": "the shifts last", "avg_pool": "reversed, then divide"}
     forms |= {"predictions": "sequential, fma, bias first"}  # as the plain model has it, which the logits are of
     assert {layer: parts[layer].form for layer in forms} == forms
 

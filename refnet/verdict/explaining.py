@@ -68,11 +68,12 @@ def _norm(arithmetic: Arithmetic) -> str:
     return arithmetic.batch_norm + (", shift fused" if fused else "")
 
 
+ADDITIONS = {"outputs": "x + y", "shifts-last": "the shifts last"}
 FORMS: Mapping[str, Callable[[Arithmetic], str]] = {
     "conv2d": _sum,
     "dense": _sum,
     "mean_pool": lambda arithmetic: f"{short_text(arithmetic.summation)}, then {arithmetic.mean}",
     "batch_norm": _norm,
-    "add": lambda arithmetic: arithmetic.addition.replace("-", " "),
+    "add": lambda arithmetic: ADDITIONS[arithmetic.addition],
 }
 """Operation -> in which order or form a layer computes, in words."""
