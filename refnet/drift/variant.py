@@ -15,7 +15,7 @@ from .explanation import Explanation
 from .histogram import Histogram
 from .logits import LOGIT_MEASURES, Ranked
 from .measures import MEASURES
-from .verdict import Verdict
+from .verdict import NO_CAUSE, Verdict
 
 LAYERED = ("layered_values", "layered_zero_signs", "layered_max_abs")
 """What looking changes: logits of the plain model against those of the model that returns every layer. Numbers whose
@@ -115,6 +115,19 @@ class VariantDrift:
             layers={layer: {**numbers, **layers[layer]} for layer, numbers in self.layers.items()},
             logits={**self.logits, **logits},
         )
+
+    def caused(self, causes: Mapping[str, str]) -> VariantDrift:
+        """The same with causes of the layers that are a mismatch, and of the whole that of the first of them.
+
+        causes: layer -> name; a mismatch that is not among them was searched for in vain (NO_CAUSE).
+        """
+        verdicts = {
+            layer: replace(verdict, cause=causes.get(layer, NO_CAUSE)) if verdict.kind == "mismatch" else verdict
+            for layer, verdict in self.verdicts.items()
+        }
+        first = next((verdict for verdict in verdicts.values() if verdict.kind == "mismatch"), None)
+        whole = replace(self.verdict, cause=first.cause) if first and self.verdict else self.verdict
+        return replace(self, verdicts=verdicts, verdict=whole)
 
     @property
     def ran(self) -> bool:

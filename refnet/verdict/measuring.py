@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,9 +33,8 @@ from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
 from .bands import bands
-from .explaining import explain
+from .completing import FindCauses, completed
 from .judging import OfLayer, judged
-from .logits import REVEALED
 from .revealed import Revealed, by_variant, plain_logits, simulations_by_profile
 from .sharing import Digests, Shared, digests_of
 
@@ -57,6 +55,7 @@ def measure_drift(
     traces: Sequence[str | Path] = (),
     resume: bool = False,
     profiles: Sequence[Revealed] = (),
+    find_causes: FindCauses | None = None,
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> Drift:
@@ -69,6 +68,7 @@ def measure_drift(
     variants_file: TOML that adds variants to the table.  traces: folders that Trace.save or the script of --write-job
     wrote; each is one more row.  resume: take what an earlier run left in `folder`, if it was made from the same.
     profiles: what was revealed of variants (refnet.reveal.Profile), each held against its own.
+    find_causes: what names the causes of mismatches, refnet.diagnosis.find_causes; None leaves them unnamed.
     progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
     cache: where the last certificates lie; default, the user's cache folder.
 
@@ -92,7 +92,8 @@ def measure_drift(
     with working_folder(folder) as place:
         how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
         ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
-        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, profiles=profiles, progress=progress)
+        how = {"threads": threads, "profiles": profiles, "find_causes": find_causes, "progress": progress}
+        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, **how)
     how = {"threads": threads, "timeout": timeout, "profiles": [profile.variant for profile in profiles]}
     about = provenance(weights=about_weights(w), pictures=about_pictures(x), **how)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
@@ -108,6 +109,7 @@ def judge_runs(
     *,
     threads: int | None = None,
     profiles: Sequence[Revealed] = (),
+    find_causes: FindCauses | None = None,
     progress: Progress | None = None,
 ) -> list[VariantDrift]:
     """Rows of a drift, refnet's own float32 pass first: what backends computed for pictures x, held against the truth.
@@ -136,25 +138,10 @@ def judge_runs(
                 sharing["replayed"] = plain_logits(profile, x, w, threads=threads)
             return judged(row, ran.trace, ran.logits, true, graph, w, explained, **sharing)
 
-        verdicts = [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
-    whole = [row.variant for row in verdicts if _replayed_wholly(row)]
-    if not whole:
-        return verdicts
+        found = [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
 
-    def explained_row(row: VariantDrift) -> VariantDrift:
-        if row.variant not in whole:
-            return row
-        tell("explanation", f"{row.variant}, {whole.index(row.variant) + 1} of {len(whole)}", 0.0)
-        return replace(row, explanation=explain(revealed[row.variant], x, w, true, threads=threads))
-
-    with timed("explanation", tell):
-        return [explained_row(row) for row in verdicts]
-
-
-def _replayed_wholly(row: VariantDrift) -> bool:
-    """Whether the bits of every layer are known, and those of the plain model by a profile, from the picture alone."""
-    whole, plain = row.verdict, row.logits_verdict
-    return whole is not None and whole.kind == "identical" and plain is not None and plain.replayed == REVEALED
+    traces = {ran.variant: ran.trace for ran in every if ran.trace is not None}
+    return completed(found, traces, x, w, true, revealed=revealed, find_causes=find_causes, threads=threads, tell=tell)
 
 
 def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:
