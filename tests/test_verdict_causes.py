@@ -135,7 +135,7 @@ def test_what_is_fine_has_no_cause_and_a_trace_with_nan_is_not_searched(found: d
     row = found["nan"]
     assert row.verdict is not None and row.verdict.kind == "mismatch" and row.verdict.cause is None
     assert set(causes(row, "mismatch").values()) == {None}
-    assert sentence(row).endswith(" Cause: not searched; refnet diagnose --trace searches for it.")
+    assert sentence(row).endswith(" Cause: not searched; refnet diagnose searches for it.")
 
 
 def test_nothing_is_searched_unless_it_is_asked() -> None:

@@ -115,7 +115,7 @@ def _cause(verdict: Verdict | None) -> str:
     if verdict is None or (verdict.cause is None and verdict.kind != "mismatch"):
         return ""
     if verdict.cause is None:
-        return " Cause: not searched; refnet diagnose --trace searches for it."
+        return " Cause: not searched; refnet diagnose searches for it."
     if verdict.cause == NO_CAUSE:
         return " Cause: none of the changes that refnet diagnose knows."
     return f" Cause: {verdict.cause}."
