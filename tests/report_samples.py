@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from drift_samples import LAYERS, variant
 
-from refnet.drift import OWN, TOLERANCES, Drift, VariantDrift, Verdict
+from refnet.drift import OWN, TOLERANCES, Drift, Explanation, Otherwise, Part, VariantDrift, Verdict
+from refnet.graph import resnet
 
 SIZES = {"identical": 6e-8, "rounding": 8e-8, "reduced": 2e-3, "undecided": 1e-7, "mismatch": 0.05}
 """Kind of verdict -> local error, as a part of the layer's RMS."""
@@ -73,3 +75,41 @@ def large_drift() -> Drift:
     }
     about = {"weights": {"source": "synthetic", "sha256": "ab" * 32}, "pictures": {"shape": [1, 224, 224, 3]}}
     return Drift(about, truth, rows)
+
+
+LONG = "tree 3f9a2c:(0..127)+(128..255)+(256.. ... +(4480..4607), fma, bias last"
+"""As long as the text of an order becomes."""
+
+FORMS = {
+    "conv2d": "sequential, fma, bias last",
+    "batch_norm": "shifted-fma, shift fused, its own factor",
+    "add": "x + y",
+}
+FORMS |= {"mean_pool": "blocks:16,16,16,1, then divide", "dense": "sequential, no fma, bias last"}
+SHARES = {"conv2d": 0.4, "batch_norm": 0.02, "add": -0.0025, "mean_pool": 0.0025, "dense": 0.58}
+"""Operation -> the share of all its layers together."""
+
+
+def explanation() -> Explanation:
+    """Made up: every third convolution in an order with a long name, and a layer with a negative share."""
+    nodes = [node for node in resnet().nodes if node.operation in FORMS]
+    count = {operation: sum(node.operation == operation for node in nodes) for operation in FORMS}
+    parts = [
+        Part(
+            node.name,
+            node.operation,
+            LONG if node.operation == "conv2d" and not place % 3 else FORMS[node.operation],
+            1e-7,
+            SHARES[node.operation] / count[node.operation],
+        )
+        for place, node in enumerate(nodes)
+    ]
+    others = [Otherwise("conv2d", "rounded once", 3e-6), Otherwise("dense", "pairwise:8", 1.5e-6)]
+    return Explanation(tuple(parts), (*others, Otherwise("", "rounded once", 2e-7)))
+
+
+@cache
+def explained_drift() -> Drift:
+    """large_drift and two variants whose drift is explained."""
+    rows = (replace(judged(name, "identical"), explanation=explanation()) for name in ("torch-avx2", "jax-threads-1"))
+    return replace(large_drift(), variants=(*large_drift().variants, *rows))

@@ -255,6 +255,7 @@ def test_json_is_the_documented_schema_and_has_no_nan(tmp_path):
     assert list(document) == ["schema", "provenance", "truth", "variants"] and document["schema"] == 1
     row, missing = document["variants"][1], document["variants"][2]
     keys = ["variant", "status", *VERDICT_COLUMNS, "first_layer", "seconds", "provenance", "logits", "layers"]
+    keys += ["explanation"]
     assert list(row) == keys and row["verdict"] is None and row["first_layer"] is None
     assert set(row["logits"]) == {*VERDICT_COLUMNS, *LOGIT_COLUMNS, "top5"}
     assert list(row["layers"][0]) == ["layer", *VERDICT_COLUMNS, *LAYER_COLUMNS, "ulp_histogram"]

@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
-from report_samples import FIRST, large_drift
+from report_samples import FIRST, explained_drift, large_drift
 
 from refnet.drift import OWN
 from refnet.report.chart import ran
@@ -234,3 +234,22 @@ def test_the_first_screen_says_every_verdict(page):
     text = page.locator("h1").inner_text()
     assert "Mismatch: numpy" in text.replace("\n", " ") and all(name in text for name in NAMES if name != OWN)
     assert FIRST in page.locator("#verdicts").inner_text()
+
+
+# --- where the drift comes from ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_shares_sort_by_numbers_fit_and_keep_nobody_out(browser, tmp_path, size):
+    write_html(explained_drift(), tmp_path / "drift.html")
+    page, events = opened(browser, tmp_path / "drift.html", viewport=size, color_scheme="dark", bypass_csp=True)
+    assert events == [(tmp_path / "drift.html").as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    page.locator("#orders th button").nth(3).click()
+    shares = [float(text.removesuffix("%")) for text in column(page, "orders", 3)]
+    assert shares == sorted(shares) and shares[0] < 0 and page.locator("#orders").is_visible()
+    page.locator("#explained details summary").click()
+    page.locator("[aria-controls=shares]").fill("jax bias conv2")
+    assert 0 < len(column(page, "shares", 0)) < 248 and set(column(page, "shares", 0)) == {"jax-threads-1"}
+    found = Axe().run(page, context="#explained")
+    assert found.violations_count == 0, found.generate_report()

@@ -79,6 +79,7 @@ def drift(
     Prints a table and writes drift.json, drift.md, drift.png and drift.html. Exits with 3 if a variant that was named
     could not run, if one that is installed failed, or if none ran; the report is complete all the same.
     """
+    from ..diagnosis import find_causes
     from ..images import bundled_image, load_images
     from ..report import write_report
     from ..reveal import profiles_for
@@ -110,6 +111,7 @@ def drift(
             traces=trace or (),
             resume=resume,
             profiles=known,
+            find_causes=find_causes,
             progress=stages,
         )
         stages("report", "start", 0)

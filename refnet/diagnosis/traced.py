@@ -42,28 +42,51 @@ class Traced:
     explained: bool
 
 
-def traced(trials: Trials, trace: Mapping[str, Array]) -> Traced:
-    """What the trace shows; see Traced."""
-    program, changes = trials.reference.program, trials.reference.changes
-    threads = trials.reference.oracle.threads
-    of_pictures, program = _pictures(program, trace, changes)
+@dataclass(frozen=True)
+class Seen:
+    """What a trace's layers show, each by itself. program: with the trace's pictures.  known: the trace.
+
+    pictures: the changes that explain the trace's pictures; None where they are the same, () where nothing does.
+    chosen: changes that explain layers.  left, departing: layers that nothing explains, and all that depart.
+    free: of those left, layers that other weights would explain, with what is known of each.
+    """
+
+    program: Program
+    known: Mapping[str, Array]
+    pictures: tuple[Change, ...] | None
+    chosen: tuple[Change, ...]
+    left: tuple[str, ...]
+    departing: tuple[str, ...]
+    free: Mapping[str, str]
+
+
+def seen_in(trace: Mapping[str, Array], program: Program, changes: Sequence[Change], threads: int | None) -> Seen:
+    """What the trace shows of a program that was meant to be this one."""
+    pictures, program = _pictures(program, trace, changes)
     layers = Layers(program, trace, threads=threads)
     chosen, left = explain(layers, changes)
     finer = () if left else finer_departures(layers, {name for change in chosen for name in change.layers})
     left = (*left, *finer)
     departing = tuple(name for name in program.graph.names if name in {*layers.departing, *finer})
     free = dict(_free(layers, chosen, left)) if len(left) <= FEW else {}
-    entry = program.graph.nodes[0].name
-    departs = of_pictures is not None
-    known = {name: layers.known[name] for name in free}
-    after, threshold = _together(trials, applied(program, *chosen), known, threads)
-    everything = set(left) <= free.keys() and of_pictures != ()
+    return Seen(program, layers.known, pictures, chosen, left, departing, free)
+
+
+def traced(trials: Trials, trace: Mapping[str, Array]) -> Traced:
+    """What the trace shows; see Traced."""
+    threads = trials.reference.oracle.threads
+    seen = seen_in(trace, trials.reference.program, trials.reference.changes, threads)
+    entry = seen.program.graph.nodes[0].name
+    departs = seen.pictures is not None
+    known = {name: seen.known[name] for name in seen.free}
+    after, threshold = _together(trials, applied(seen.program, *seen.chosen), known, threads)
+    everything = set(seen.left) <= seen.free.keys() and seen.pictures != ()
     return Traced(
-        (*(of_pictures or ()), *chosen),
-        free,
-        (*((entry,) if departs else ()), *departing),
+        (*(seen.pictures or ()), *seen.chosen),
+        seen.free,
+        (*((entry,) if departs else ()), *seen.departing),
         after,
-        bool(departs or departing) and everything and after <= threshold,
+        bool(departs or seen.departing) and everything and after <= threshold,
     )
 
 

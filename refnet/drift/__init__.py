@@ -2,6 +2,7 @@
 
 from .drift import Drift
 from .evidence import EVIDENCE, TOLERANCES
+from .explanation import Explanation, Otherwise, Part
 from .logits import LOGIT_MEASURES, measure_logits
 from .measures import MEASURES, measure
 from .truth import DEFAULT_TRUTH, TRUTHS
@@ -18,6 +19,9 @@ __all__ = [
     "TOLERANCES",
     "TRUTHS",
     "Drift",
+    "Explanation",
+    "Otherwise",
+    "Part",
     "VariantDrift",
     "Verdict",
     "measure",

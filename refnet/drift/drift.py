@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
+from .explanation import Explanation
 from .histogram import read_histogram
 from .logits import read_best_logits
 from .storage import check_output, number, read_json, write_csv, write_json, write_parquet
@@ -132,6 +133,7 @@ def _document(row: VariantDrift) -> dict[str, Any]:
             {"layer": layer, **_verdict_document(row.verdicts.get(layer)), **numbers, **_histogram_document(row, layer)}
             for layer, numbers in row.layers.items()
         ],
+        "explanation": row.explanation.document() if row.explanation else None,
     }
 
 
@@ -164,6 +166,7 @@ def _from_document(row: Mapping[str, Any]) -> VariantDrift:
         verdicts,
         histograms,
         read_best_logits(row["logits"].get("top5", ())),
+        Explanation.from_document(row.get("explanation")),
     )
 
 

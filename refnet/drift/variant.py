@@ -11,10 +11,11 @@ from typing import Any
 from ..backends import STATUSES
 from ..errors import InputError
 from .evidence import EVIDENCE, TOLERANCES
+from .explanation import Explanation
 from .histogram import Histogram
 from .logits import LOGIT_MEASURES, Ranked
 from .measures import MEASURES
-from .verdict import Verdict
+from .verdict import NO_CAUSE, Verdict
 
 LAYERED = ("layered_values", "layered_zero_signs", "layered_max_abs")
 """What looking changes: logits of the plain model against those of the model that returns every layer. Numbers whose
@@ -41,6 +42,7 @@ class VariantDrift:
     logits_verdict: of the plain model's logits.  verdicts: of each layer, all of them or none.
 
     ulp_histograms: of layers; best_logits: of the plain model, for each picture. Empty where nobody counted them.
+    explanation: of the drift of the plain model's logits, where the whole network was replayed; else None.
     """
 
     variant: str
@@ -56,6 +58,7 @@ class VariantDrift:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     ulp_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     best_logits: tuple[Ranked, ...] = ()
+    explanation: Explanation | None = None
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -70,6 +73,7 @@ class VariantDrift:
             for layer, numbers in self.layers.items()
         }
         self._check_verdicts()
+        self._check_explanation()
         object.__setattr__(self, "logits", MappingProxyType(logits if self.ran else {}))
         object.__setattr__(self, "layers", MappingProxyType(layers))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
@@ -85,6 +89,12 @@ class VariantDrift:
             raise InputError(f"{self.variant} has two reasons", expected="that of its verdict")
         if self.first_layer is not None and self.first_layer not in self.verdicts:
             raise InputError(f"{self.variant} has no verdict on its first layer {self.first_layer!r}")
+
+    def _check_explanation(self) -> None:
+        parts = self.explanation.parts if self.explanation else ()
+        unknown = next((part.layer for part in parts if part.layer not in self.layers), None)
+        if unknown is not None:
+            raise InputError(f"an explanation of {self.variant} with the layer {unknown}", expected="its own layers")
 
     def judged(
         self,
@@ -105,6 +115,19 @@ class VariantDrift:
             layers={layer: {**numbers, **layers[layer]} for layer, numbers in self.layers.items()},
             logits={**self.logits, **logits},
         )
+
+    def caused(self, causes: Mapping[str, str]) -> VariantDrift:
+        """The same with causes of the layers that are a mismatch, and of the whole that of the first of them.
+
+        causes: layer -> name; a mismatch that is not among them was searched for in vain (NO_CAUSE).
+        """
+        verdicts = {
+            layer: replace(verdict, cause=causes.get(layer, NO_CAUSE)) if verdict.kind == "mismatch" else verdict
+            for layer, verdict in self.verdicts.items()
+        }
+        first = next((verdict for verdict in verdicts.values() if verdict.kind == "mismatch"), None)
+        whole = replace(self.verdict, cause=first.cause) if first and self.verdict else self.verdict
+        return replace(self, verdicts=verdicts, verdict=whole)
 
     @property
     def ran(self) -> bool:

@@ -18,6 +18,8 @@ lower one; nothing that this data can decide; none of these."""
 FINE = ("identical", "rounding")
 """The kinds that need no explanation."""
 
+NO_CAUSE = "none"
+
 VERDICT_COLUMNS = ("verdict", "reason", "format", "replayed", "proved", "cause", "margin", "power")
 
 
@@ -28,7 +30,8 @@ class Verdict:
     format: a name in FORMATS; of `reduced` the format that it was reduced to (required), of `identical` and `rounding`
     that whose rounding it is.  reason: one sentence with the evidence.  replayed: the named order under which every bit
     is equal.  proved: the any-order bound is broken, so that no direct sum in that format gives these numbers.
-    cause: the name of a diagnosed cause.  margin: evidence over threshold, at most 1 inside.  power: the smallest error
+    cause: the name of what is done otherwise (docs/diagnose.md); NO_CAUSE where it was searched in vain, None where
+    there is none or it was not searched.  margin: evidence over threshold, at most 1 inside.  power: the smallest error
     that this verdict would have seen, as a part of the layer's RMS; of `identical` the unit roundoff: one bit takes
     that word away, though the rest may still be rounding.  NaN: does not apply.
 

@@ -89,7 +89,7 @@ def layers_grid(drift: Drift) -> Grid:
         *map(_heading, SHOWN_OF_LAYERS),
         Heading("margin", "evidence over threshold, at most 1 inside"),
         Heading("power", "the smallest error that this verdict would have seen, as a part of the layer's RMS"),
-        Heading("replayed", "the order under which every bit is equal", words=True),
+        Heading("replayed, or cause", "the order that has every bit; or what is done otherwise", words=True),
     )
     rows = [_layer_row(row, layer) for row in drift.variants for layer in row.layers]
     return Grid("layers", "Every layer of every variant", headings, tuple(rows))
@@ -118,7 +118,10 @@ def _layer_row(row: VariantDrift, layer: str) -> Row:
         label_of(verdict) if verdict else "",
         *(short(numbers[name]) for name in SHOWN_OF_LAYERS),
     ]
-    cells += [short(verdict.margin), short(verdict.power), verdict.replayed or ""] if verdict else ["-", "-", ""]
+    if verdict:
+        cells += [short(verdict.margin), short(verdict.power), verdict.replayed or verdict.cause or ""]
+    else:
+        cells += ["-", "-", ""]
     return Row(look_of_verdict(verdict).kind, tuple(cells))
 
 

@@ -18,6 +18,7 @@ from ..drift.storage import plain
 from .best_classes import best_classes
 from .chart import Spec, ran, strokes
 from .depth_chart import depth_chart
+from .explained import CAPTION, explained, orders_grid, otherwise_grid, shares_grid, why
 from .grids import definitions_grid, indexed, layers_grid, logits_grid
 from .heat_chart import heat_chart, heat_legend
 from .summary import description, facts
@@ -98,6 +99,8 @@ def html(drift: Drift) -> str:
         judgements=[(row, look_of(row), label(row), sentence(row)) for row in by_verdict(drift.variants)],
         looks=LOOKS.values(),
         figures=_figures(drift),
+        why=[(row, why(row, explanation)) for row, explanation in explained(drift)],
+        shares=(CAPTION, orders_grid(drift), otherwise_grid(drift), shares_grid(drift)),
         best=best_classes(drift),
         grids=[logits_grid(drift), definitions_grid()],
         layers=(grid := layers_grid(drift)),

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from ..drift import Drift
 from ..drift.storage import plain
-from .grids import DEFINITIONS
+from .explained import CAPTION as OF_SHARES
+from .explained import explained, orders_grid, otherwise_grid, why
+from .grids import DEFINITIONS, Grid
 from .summary import CAPTION, SUMMARY, description, headline, proven_digits_of, short, stage_ends
 from .tolerances import layers_table, logits_line, tolerances
 from .words import Group, by_verdict, label, overall, sentence
@@ -19,6 +21,7 @@ def markdown(drift: Drift, picture: str | None = None) -> str:
         ["# Drift", "\n".join(f"- {group.look.sign} **{group.heading}:** {_names(group)}" for group in overall(drift))],
         [_cell(headline(drift)), _summary(drift), CAPTION],
         ["## Verdicts", "\n".join(f"- **{row.variant}** {_cell(sentence(row))}" for row in by_verdict(drift.variants))],
+        _explained(drift),
         _tolerances(drift),
         _depth(drift, picture),
         [_folded("Measures", f"y is measured, t is true, u is half an ulp of 1 in y's format.\n\n{_measures()}")],
@@ -38,6 +41,27 @@ def _summary(drift: Drift) -> str:
         for row in drift.variants
     ]
     return pipe_table(titles, rows)
+
+
+def _explained(drift: Drift) -> list[str]:
+    """Where the drift comes from, of those of which it is known."""
+    known = explained(drift)
+    if not known:
+        return []
+    lines = [f"- **{row.variant}** {_cell(why(row, explanation))}" for row, explanation in known]
+    grids = [orders_grid(drift), otherwise_grid(drift)]
+    return [
+        "## Where the drift comes from",
+        "\n".join(lines),
+        *(
+            _folded(grid.title, f"{OF_SHARES}\n\n{_grid(grid)}" if not place else _grid(grid))
+            for place, grid in enumerate(grids)
+        ),
+    ]
+
+
+def _grid(grid: Grid) -> str:
+    return pipe_table([heading.title for heading in grid.headings], [row.cells for row in grid.rows])
 
 
 def _tolerances(drift: Drift) -> list[str]:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..drift import Drift, VariantDrift
+from .explained import explained, why
 from .summary import CAPTION, STATUS_STYLES, SUMMARY, headline, proven_digits_of, short, stage_ends
 from .tolerances import Tolerances, logits_line, tolerances
 from .words import by_verdict, label, look_of, sentence
@@ -24,6 +25,9 @@ def tables(drift: Drift) -> Group:
         Text(),
         *map(reason_line, by_verdict(drift.variants)),
     ]
+    if known := explained(drift):
+        parts += [Text(), Text("Where the drift comes from", style="bold")]
+        parts += [Text.assemble((row.variant, "bold"), f" {why(row, explanation)}") for row, explanation in known]
     if drift.layers:
         parts += [Text(), Text("Relative L2 error of a layer, by depth", style="bold"), depth_table(drift)]
     if found := tolerances(drift):

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ..drift import KINDS, OWN, Drift, VariantDrift, Verdict
+from ..drift.verdict import NO_CAUSE
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,11 @@ def _proof(verdict: Verdict | None) -> str:
 
 
 def _cause(verdict: Verdict | None) -> str:
-    return f" Cause: {verdict.cause}." if verdict and verdict.cause else ""
+    """The cause by its name; of a mismatch also that none was found, or how to search for one."""
+    if verdict is None or (verdict.cause is None and verdict.kind != "mismatch"):
+        return ""
+    if verdict.cause is None:
+        return " Cause: not searched; refnet diagnose searches for it."
+    if verdict.cause == NO_CAUSE:
+        return " Cause: none of the changes that refnet diagnose knows."
+    return f" Cause: {verdict.cause}."

@@ -46,6 +46,12 @@ class Hypothesis:
     steps: int = 0
 
     @property
+    def cause(self) -> str:
+        """What a diagnosis calls it (docs/diagnose.md)."""
+        stored = self.operands == ("kernel",) and not self.outputs
+        return f"weights:{self.format}" if stored else f"precision:{self.format}"
+
+    @property
     def halves(self) -> int:
         """How often half an ulp of the format may have been added to an output."""
         return self.sums + self.outputs

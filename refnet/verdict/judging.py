@@ -100,7 +100,8 @@ def judge_picture(y: Array, picture: Array) -> Verdict:
         return Verdict("identical", nominal(y), "the picture that was given", replayed="exact", margin=0.0, power=0.0)
     for name in ("bfloat16", "float16"):
         if np.array_equal(y, round_to(picture, FORMATS[name])):
-            return Verdict("reduced", name, f"the picture rounded to {name}", margin=0.0, power=0.0)
+            reason, cause = f"the picture rounded to {name}", f"input:{name}"
+            return Verdict("reduced", name, reason, cause=cause, margin=0.0, power=0.0)
     largest = float(np.max(np.abs(np.asarray(y, np.float64) - picture)))
     reason = f"the picture that entered is not the one that was given: they differ by up to {largest:.3g}"
     return Verdict("mismatch", nominal(y), reason, margin=float("inf"), power=0.0)

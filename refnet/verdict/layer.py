@@ -113,7 +113,8 @@ def _in_float32(local: Local, graph: Graph) -> Verdict | None:
             continue
         found = _judge(Local(local.chain, weights, narrow), graph)
         if found.fine:
-            return replace(found, kind="reduced", format="float32", reason=f"{words}: {found.reason}")
+            cause = "precision:float32"
+            return replace(found, kind="reduced", format="float32", reason=f"{words}: {found.reason}", cause=cause)
         return found if found.kind == "reduced" else None
     return None
 
@@ -212,7 +213,8 @@ def _as_reduced(local: Local, hypothesis: Hypothesis, layers: int) -> Verdict | 
     together = f"{TOGETHER} {_names(local)}: " if not alone_ else ""
     reason = f"{together}{hypothesis.words}: {fit.words()}; as {local.format} it would be {expected.ratio:.2g} times"
     ulps = (hypothesis.steps or hypothesis.halves) * 2 * FORMATS[hypothesis.format].unit_roundoff
-    return Verdict("reduced", hypothesis.format, reason, margin=fit.margin, power=max(power_of(local, allowed), ulps))
+    power = max(power_of(local, allowed), ulps)
+    return Verdict("reduced", hypothesis.format, reason, cause=hypothesis.cause, margin=fit.margin, power=power)
 
 
 def fit_of(errors: Array, scale: Blocks, allowed: Limits) -> Fit:

@@ -14,6 +14,8 @@ from .bands import Band
 from .hypothesis import nominal
 
 Array = NDArray[np.floating]
+REVEALED = "as revealed"
+"""The order of a network whose plain logits are those of the replay by a profile, from the picture alone."""
 
 
 def judge_logits(
@@ -38,12 +40,13 @@ def judge_logits(
     if replayed is not None and np.array_equal(logits, replayed):
         reason = "every bit is that of the replay from the picture, in the orders and forms that were revealed"
         power = factor * band.high
-        return Verdict("identical", format_, reason, replayed="as revealed", margin=0.0, power=power)
+        return Verdict("identical", format_, reason, replayed=REVEALED, margin=0.0, power=power)
     if format_ == "float64":
         found = _judge(logits, layered, truth, band.of(format_), factor, layers)
         narrow = _judge(logits, layered, truth, band, factor, layers) if found.kind == "mismatch" else found
         if found.kind == "mismatch" and narrow.kind == "rounding":
-            return replace(narrow, kind="reduced", format="float32", reason=f"{narrow.reason} in float32")
+            reason, cause = f"{narrow.reason} in float32", "precision:float32"
+            return replace(narrow, kind="reduced", format="float32", reason=reason, cause=cause)
         return narrow if narrow.kind == "undecided" else found
     return _judge(logits, layered, truth, band, factor, layers)
 
@@ -71,7 +74,8 @@ def _judge(
     if reduced and whole.kind != "mismatch" and error <= factor * seen:
         lower = worst(reduced)
         reason = f"relative error {error:.2g}, {error / seen:.2g} times that of the layers, of which some are {lower}"
-        return Verdict("reduced", lower.format, reason, margin=error / (factor * seen), power=factor * seen)
+        margin = error / (factor * seen)
+        return Verdict("reduced", lower.format, reason, cause=lower.cause, margin=margin, power=factor * seen)
     why = (
         ", though each layer of the layered model is rounding" if whole.fine else ": the layers say where it comes from"
     )

@@ -33,6 +33,7 @@ from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
 from .bands import bands
+from .completing import FindCauses, completed
 from .judging import OfLayer, judged
 from .revealed import Revealed, by_variant, plain_logits, simulations_by_profile
 from .sharing import Digests, Shared, digests_of
@@ -54,6 +55,7 @@ def measure_drift(
     traces: Sequence[str | Path] = (),
     resume: bool = False,
     profiles: Sequence[Revealed] = (),
+    find_causes: FindCauses | None = None,
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> Drift:
@@ -66,6 +68,7 @@ def measure_drift(
     variants_file: TOML that adds variants to the table.  traces: folders that Trace.save or the script of --write-job
     wrote; each is one more row.  resume: take what an earlier run left in `folder`, if it was made from the same.
     profiles: what was revealed of variants (refnet.reveal.Profile), each held against its own.
+    find_causes: what names the causes of mismatches, refnet.diagnosis.find_causes; None leaves them unnamed.
     progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
     cache: where the last certificates lie; default, the user's cache folder.
 
@@ -89,7 +92,8 @@ def measure_drift(
     with working_folder(folder) as place:
         how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
         ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
-        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, threads=threads, profiles=profiles, progress=progress)
+        how = {"threads": threads, "profiles": profiles, "find_causes": find_causes, "progress": progress}
+        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, **how)
     how = {"threads": threads, "timeout": timeout, "profiles": [profile.variant for profile in profiles]}
     about = provenance(weights=about_weights(w), pictures=about_pictures(x), **how)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
@@ -105,6 +109,7 @@ def judge_runs(
     *,
     threads: int | None = None,
     profiles: Sequence[Revealed] = (),
+    find_causes: FindCauses | None = None,
     progress: Progress | None = None,
 ) -> list[VariantDrift]:
     """Rows of a drift, refnet's own float32 pass first: what backends computed for pictures x, held against the truth.
@@ -133,7 +138,10 @@ def judge_runs(
                 sharing["replayed"] = plain_logits(profile, x, w, threads=threads)
             return judged(row, ran.trace, ran.logits, true, graph, w, explained, **sharing)
 
-        return [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
+        found = [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
+
+    traces = {ran.variant: ran.trace for ran in every if ran.trace is not None}
+    return completed(found, traces, x, w, true, revealed=revealed, find_causes=find_causes, threads=threads, tell=tell)
 
 
 def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:

@@ -99,11 +99,16 @@ def _name(node: Node, arithmetic: Arithmetic, given: bool) -> str:
         "bias=first": arithmetic.bias == "first",
         "mean=multiply": mean and arithmetic.mean == "multiply",
     }
-    parts = [f"{part.where} {_short(own.summation)}" for part, own in arithmetic.ways]
-    return ", ".join([_short(arithmetic.summation), *(text for text, holds in told.items() if holds), *parts])
+    said = [short_text(arithmetic.summation), *(text for text, holds in told.items() if holds)]
+    return ", ".join([*said, *parts_text(arithmetic)])
 
 
-def _short(order: object) -> str:
+def parts_text(arithmetic: Arithmetic) -> list[str]:
+    """The outputs that are added in another way, in words: `places 48 blocks:256`."""
+    return [f"{part.where} {short_text(own.summation)}" for part, own in arithmetic.ways]
+
+
+def short_text(order: object) -> str:
     """An order's text; of a long one its beginning and its end, and a hash that tells it from others."""
     text = str(order)
     if len(text) <= WIDTH:
