@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,11 @@ from ..arithmetic import FORMATS
 from ..arithmetic.formats import Array
 from ..arithmetic.schedule import Indices
 from ..errors import InputError
-from ..graph import Node
+from ..graph import Graph, Node
 from .black_box import BlackBox
+from .directness import check_direct
 from .session import Session
+from .windows import corner, middle
 
 FORMAT = FORMATS["float32"]
 QUESTIONS = 8  # by which channels that add in other ways are told apart; half of them on terms that lie near
@@ -44,8 +45,10 @@ def layer_boxes(session: Session, node: Node, seed: int = 0, *, behind: bool = F
     place.
     """
     check_asked(node)
-    shape = session.take(node.name, behind=behind)
-    ask = ASKED[node.operation](session, node, (session.variant.batch_size, *shape))
+    shape = (session.variant.batch_size, *session.take(node.name, behind=behind))
+    if node.operation == "conv2d":
+        check_direct(session, node, shape, seed)
+    ask = ASKED[node.operation](session, node, shape)
     return [(channels, _box(ask, node, channels)) for channels in alike(ask, seed)]
 
 
@@ -64,6 +67,11 @@ def check_asked(node: Node) -> None:
     """Raises InputError for a layer that adds nothing up."""
     if node.operation not in ASKED:
         raise InputError(f"layer {node.name} is a {node.operation}", expected=f"one that adds: {', '.join(ASKED)}")
+
+
+def terms_of(graph: Graph, node: Node) -> int:
+    """Of each sum of a layer, the bias not counted."""
+    return prod(node.weights["kernel"][:-1] if "kernel" in node.weights else graph[node.inputs[0]].shape[:2])
 
 
 @dataclass(frozen=True)
@@ -95,11 +103,9 @@ def alike(ask: Asked, seed: int) -> list[Indices]:
 
 def _convolution(session: Session, node: Node, shape: tuple[int, ...]) -> Asked:
     height, width, channels, filters = node.weights["kernel"]
-    place = _middle(node, shape)
-    strides: Any = node.settings["strides"]
+    place = middle(node, shape)
     given, has_bias = Given(session), "bias" in node.weights
-    padding = paddings(node, shape)
-    top, left = (i * by - before[0] for i, by, before in zip(place, strides, padding, strict=True))
+    top, left = corner(node, shape, place)
 
     def whole(inputs: Array) -> Array:
         if (inputs == inputs[0]).all():
@@ -145,33 +151,6 @@ ASKED: dict[str, Callable[[Session, Node, tuple[int, ...]], Asked]] = {
     "dense": _dense,
     "mean_pool": _mean_pool,
 }
-
-
-def paddings(node: Node, shape: tuple[int, ...]) -> Any:
-    """The padding inside the layer: none where a layer before it has added it already."""
-    padding: Any = node.settings["padding"]
-    strides: Any = node.settings["strides"]
-    inside = [
-        (size + sum(pad) - window) // by + 1
-        for size, pad, window, by in zip(shape[1:3], padding, node.weights["kernel"], strides, strict=False)
-    ]
-    return padding if tuple(inside) == node.shape[:2] else ((0, 0), (0, 0))
-
-
-def _middle(node: Node, shape: tuple[int, ...]) -> tuple[int, int]:
-    """A place of the output whose window lies inside the picture."""
-    strides: Any = node.settings["strides"]
-    place = (node.shape[0] // 2, node.shape[1] // 2)
-    for i, by, before, window, size in zip(
-        place, strides, paddings(node, shape), node.weights["kernel"], shape[1:], strict=False
-    ):
-        if not 0 <= i * by - before[0] <= size - window:
-            raise InputError(
-                f"a window of {' x '.join(map(str, node.weights['kernel'][:2]))} over {shape[1]} x {shape[2]} pixels",
-                expected="a place where it does not reach over the edge",
-                do="probe larger pictures",
-            )
-    return place
 
 
 def _tensors(weights: Array, shape: tuple[int, ...], has_bias: bool) -> list[Array]:

@@ -18,9 +18,10 @@ from ..graph import Node, resnet
 from ..kernels import conv2d
 from .black_box import BlackBox, NoTreeError
 from .channels import ByChannel, channel_text, dense
-from .layer_box import check_asked, layer_boxes, paddings
+from .layer_box import check_asked, layer_boxes, terms_of
 from .session import Session
 from .tree_finder import Found, find_tree
+from .windows import paddings
 
 MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
 
@@ -87,9 +88,9 @@ def reveal_layer(variant: str | Variant, *, layer: str, size: int = 224, threads
 def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> LayerOrder:
     """The order of a layer of the session's network; behind: as it is computed together with what comes before it."""
     begin = time.monotonic()
-    (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
-    terms = box.terms - box.bias
+    terms = terms_of(session.graph, node)
     try:
+        (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
         found = find_tree(box, seed)
     except NoTreeError as error:
         return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
