@@ -19,7 +19,9 @@ from ..kernels import conv2d
 from .black_box import BlackBox, NoTreeError
 from .channels import ByChannel, channel_text, dense
 from .layer_box import check_asked, layer_boxes, terms_of
+from .sameness import Sameness, changes
 from .session import Session
+from .subnormals import KEPT, subnormals
 from .tree_finder import Found, find_tree
 from .windows import paddings
 
@@ -35,6 +37,8 @@ class LayerOrder:
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
     channels: output channels of a dense layer that add in another way, as `992..999`.
+    subnormals: `kept`, or what is taken for zero where it is subnormal (subnormals.py); refnet keeps them.
+    same: the places, channels, pictures and runs in which the order is the same; None without one.
     """
 
     layer: str
@@ -48,13 +52,18 @@ class LayerOrder:
     reason: str = ""
     seconds: float = 0.0
     channels: ByChannel = field(default_factory=dict)
+    subnormals: str = KEPT
+    same: Sameness | None = None
 
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
         how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
         how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
-        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
+        if self.subnormals != KEPT:
+            how += f"; subnormal {self.subnormals} taken for zero"
+        held = f" ({self.same})" if self.same else ""
+        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ{held}"
 
 
 def _short(order: Order) -> str:
@@ -92,10 +101,14 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
     try:
         (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
         found = find_tree(box, seed)
+        kept = subnormals(box)
     except NoTreeError as error:
-        return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
+        reason = changes(session, node, seed) or str(error)
+        return LayerOrder(node.name, terms, None, reason=reason, seconds=time.monotonic() - begin)
     by_channel = _by_channel(node, rest, seed)
     theirs, ours = compared(session, node, found, by_channel, seed, behind=behind)
+    if changing := changes(session, node, seed):
+        return LayerOrder(node.name, terms, None, reason=changing, seconds=time.monotonic() - begin)
     differing = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum())
     reason = _where(theirs != ours) if differing else ""
     return LayerOrder(
@@ -110,6 +123,8 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
         reason,
         time.monotonic() - begin,
         by_channel,
+        kept,
+        Sameness.of(theirs, ours),
     )
 
 
