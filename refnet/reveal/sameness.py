@@ -38,7 +38,7 @@ class Sameness:
         """theirs, ours: (pictures, [height, width,] channels), of the backend and by the order that was found."""
         pictures, channels = ours.shape[0], ours.shape[-1]
         equal = (theirs.view(np.uint32) == ours.view(np.uint32)).reshape(pictures, -1, channels)
-        return cls(*(_count(equal, axis) for axis in (1, 2, 0)))
+        return cls(_count(equal, 1), _count(equal, 2), _count(equal, 0))
 
     def to_json(self) -> dict[str, Any]:
         """As a profile's entry has it."""
