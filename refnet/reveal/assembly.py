@@ -84,7 +84,10 @@ def _steps(node: Meeting, rounded: Flags, fma: bool) -> Iterator[Node]:
     elif len(node.children) == 2 and not exact:
         yield from _addition(plain, fma)
     elif values + len(plain) > 1:
-        raise NoTreeError(f"{values + len(plain)} rounded numbers are added at once: no sum that a tree has a node for")
+        raise NoTreeError(
+            f"{values + len(plain)} rounded numbers are added at once: no sum that a tree has a node for "
+            "(compensated, or in an order that depends on the numbers' sizes)"
+        )
     else:
         if plain:
             yield Grow(ranges_of(plain))

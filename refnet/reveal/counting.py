@@ -65,7 +65,8 @@ def _subtract(
     whole = (abs(answers - counts) <= ALMOST) & (counts == np.rint(counts)) & (counts >= 0) & (counts <= box.terms)
     if not whole.all():
         raise NoTreeError(
-            f"a sum of ones, a large number and its negative gave {answers[~whole][0]:g} and not a count: no direct sum"
+            f"a sum of ones, a large number and its negative gave {answers[~whole][0]:g} and not a count: "
+            "not of rounded additions alone (perhaps compensated)"
         )
     for (number, place, _), count in zip(queries, counts.astype(np.int64).tolist(), strict=True):
         lost[number][place] -= count

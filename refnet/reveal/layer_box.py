@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..graph import Node
 from .black_box import BlackBox
 from .cut_windows import Place, terms_inside
+from .directness import check_direct
 from .session import Session
 from .windows import corner, middle
 
@@ -46,8 +47,10 @@ def layer_boxes(
     place: of a convolution's output; None is the middle. Raises InputError for another layer.
     """
     check_asked(node)
-    shape = session.take(node.name, behind=behind)
-    ask = ASKED[node.operation](session, node, (session.variant.batch_size, *shape), place)
+    shape = (session.variant.batch_size, *session.take(node.name, behind=behind))
+    if node.operation == "conv2d" and place is None:
+        check_direct(session, node, shape, seed)
+    ask = ASKED[node.operation](session, node, shape, place)
     return [LayerBox(channels, ask.inside, _box(ask, node, channels)) for channels in alike(ask, seed)]
 
 

@@ -13,7 +13,9 @@ from ..graph import Node, resnet
 from .black_box import NoTreeError
 from .layer_box import check_asked
 from .layer_parts import Layer, by_place
+from .sameness import Sameness, changes
 from .session import Session
+from .subnormals import KEPT
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class LayerOrder:
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
     parts: outputs that add in another way.
+    subnormals: `kept`, or what is taken for zero where it is subnormal (subnormals.py); refnet keeps them.
+    same: the places, channels, pictures and runs in which the order is the same; None without one.
     """
 
     layer: str
@@ -38,13 +42,18 @@ class LayerOrder:
     reason: str = ""
     seconds: float = 0.0
     parts: tuple[Part, ...] = ()
+    subnormals: str = KEPT
+    same: Sameness | None = None
 
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
         how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
         how += "".join(f"; {part_text(part)}" for part in self.parts)
-        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
+        if self.subnormals != KEPT:
+            how += f"; subnormal {self.subnormals} taken for zero"
+        held = f" ({self.same})" if self.same else ""
+        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ{held}"
 
 
 def _short(order: Order) -> str:
@@ -86,10 +95,13 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
     check_asked(node)
     layer = Layer(session, node, seed, behind)
     try:
-        found, parts = layer.ways()
+        found, parts, kept = layer.ways()
     except NoTreeError as error:
-        return LayerOrder(node.name, layer.terms, None, reason=str(error), seconds=time.monotonic() - begin)
+        reason = changes(session, node, seed) or str(error)
+        return LayerOrder(node.name, layer.terms, None, reason=reason, seconds=time.monotonic() - begin)
     theirs, ours = layer.drawn()
+    if changing := changes(session, node, seed):
+        return LayerOrder(node.name, layer.terms, None, reason=changing, seconds=time.monotonic() - begin)
     parts = by_place(layer, found, parts, theirs, ours)
     y = ours(found, parts)
     differ = y.view(np.uint32) != theirs.view(np.uint32)
@@ -97,7 +109,7 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
     reason = _where(differ) if differing else ""
     return LayerOrder(
         node.name, layer.terms, found.order, found.fma, found.bias, found.mean, differing, y.size, reason,
-        time.monotonic() - begin, parts,
+        time.monotonic() - begin, parts, kept, Sameness.of(theirs, y),
     )  # fmt: skip
 
 

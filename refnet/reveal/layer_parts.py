@@ -27,6 +27,7 @@ from .black_box import NoTreeError
 from .cut_windows import whole_order
 from .layer_box import LayerBox, layer_boxes
 from .session import Session
+from .subnormals import subnormals
 from .tree_finder import Found, find_tree
 from .windows import paddings
 
@@ -49,8 +50,9 @@ class Layer:
         kernel = self.node.weights.get("kernel")
         return prod(kernel[:-1]) if kernel else prod(self.session.graph[self.node.inputs[0]].shape[:2])
 
-    def ways(self, place: tuple[int, int] | None = None) -> tuple[Found, tuple[Part, ...]]:
-        """How most channels add at a place of the output, and the channels that add otherwise there.
+    def ways(self, place: tuple[int, int] | None = None) -> tuple[Found, tuple[Part, ...], str]:
+        """How most channels add at a place of the output, the channels that add otherwise there, and subnormals'
+        answer.
 
         Channels that add in no order are left out. Raises NoTreeError where most do.
         """
@@ -59,7 +61,7 @@ class Layer:
         for other in rest if len(rest) < MOST_WAYS else ():
             with suppress(NoTreeError):
                 parts.append(part_of(self._found(other), channels=other.channels))
-        return found, tuple(parts)
+        return found, tuple(parts), subnormals(most.box)
 
     def _found(self, box: LayerBox) -> Found:
         return whole_order(find_tree(box.box, self.seed), box.inside, self.terms)
@@ -118,7 +120,7 @@ def by_place(
             break
         asked.add(wrong[0])
         with suppress(NoTreeError):
-            own, channels = layer.ways(divmod(wrong[0], width))
+            own, channels, _ = layer.ways(divmod(wrong[0], width))
             tried = (*parts, *_at(np.array(wrong), own, channels))
             left = places_differing(ours(found, tried), theirs)
             right = np.setdiff1d(wrong, left)

@@ -143,4 +143,5 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
     return {
         "order": str(found.order), "fma": found.fma, "bias": found.bias, **last,
         "differing": found.differing, "outputs": found.outputs,
+        "subnormals": found.subnormals, "same": found.same and found.same.to_json(),
     }  # fmt: skip
