@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arithmetic import Arithmetic, parse_order
+from ..arithmetic import PRECISIONS, Arithmetic, exported, parse_order, stored
 from ..arithmetic.formats import Array
 from ..arithmetic.schedule import Indices
 from ..arithmetic.tree_nodes import ranges_of
 from ..arithmetic.tree_text import run_of, run_text
 from ..forward.kernel_engine import KernelEngine
 from ..kernels import conv2d
+from .sum_formats import SumFormats
 from .tree_finder import Found
 
 ByChannel = Mapping[str, Found]
@@ -37,8 +38,15 @@ def ways_of(entry: Mapping[str, Any]) -> tuple[Found, dict[str, Found]]:
     return _found(entry), {text: _found(own) for text, own in entry.get("channels", {}).items()}
 
 
+def formats_of(entry: Mapping[str, Any]) -> SumFormats:
+    """Those of a profile's entry."""
+    own = PRECISIONS[entry.get("precision", "float32")]
+    return SumFormats(own.operand.name, entry.get("accumulate", own.accumulate.name), own.storage.name)
+
+
 def _found(entry: Mapping[str, Any]) -> Found:
-    return Found(parse_order(entry["order"]), entry["fma"], entry["bias"])
+    formats = formats_of(entry)
+    return Found(parse_order(entry["order"]), entry["fma"], entry["bias"], entry.get("mean", "divide"), formats)
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,13 @@ class ByChannelEngine(KernelEngine):
     entry: Mapping[str, Any] = field(default_factory=dict)
 
     def dense(self, x: Array, kernel: Array, bias: Array) -> Array:
-        return dense(x, kernel, bias, *ways_of(self.entry))
+        return dense(x, kernel, bias, *ways_of(self.entry)).astype(self.arithmetic.storage.working, copy=False)
 
 
 def dense(
     x: Array, kernel: Array, bias: Array, found: Found, by_channel: ByChannel, *, engine: str = "kernels"
 ) -> Array:
-    """A dense layer in float32, some of its channels in orders of their own: (n, K), (K, N), (N,) -> (n, N).
+    """A dense layer, some of its channels in orders of their own: (n, K), (K, N), (N,) -> (n, N), as users get them.
 
     engine: `kernels`, or `spec` for the NumPy definition.
     """
@@ -66,13 +74,14 @@ def dense(
 
 
 def _by_kernels(x: Array, kernel: Array, bias: Array, found: Found) -> Array:
-    how: dict[str, Any] = {"order": found.order, "fma": found.fma, "bias_at": found.bias}
-    return conv2d(x[:, None, None, :], np.ascontiguousarray(kernel)[None, None], bias, **how)[:, 0, 0, :].copy()
+    y = conv2d(x[:, None, None, :], np.ascontiguousarray(kernel)[None, None], bias, **found.kernel_fields)
+    return y[:, 0, 0, :].copy()
 
 
 def _by_definition(x: Array, kernel: Array, bias: Array, found: Found) -> Array:
-    y: Array = ops.dense(x, kernel, bias, arithmetic=Arithmetic(order=found.order, fma=found.fma, bias=found.bias))
-    return y.copy()
+    arithmetic = Arithmetic(**found.fields)
+    bias = stored(bias, arithmetic.storage)
+    return np.array(exported(ops.dense(x, kernel, bias, arithmetic=arithmetic), arithmetic.storage))
 
 
 ENGINES = {"kernels": _by_kernels, "spec": _by_definition}

@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..arithmetic import Arithmetic, Order, Tree
+from ..arithmetic import Arithmetic, Order, Tree, stored
 from ..arithmetic.schedule import Indices
 from ..backends import Variant, select
 from ..graph import Node, resnet
 from ..kernels import conv2d
 from .black_box import BlackBox, NoTreeError
 from .channels import ByChannel, channel_text, dense
+from .drawn_layers import Numbers, drawn_numbers
 from .layer_box import check_asked, layer_boxes, paddings
 from .session import Session
+from .sum_formats import BIASES, FLOAT32, SumFormats, in_words
 from .tree_finder import Found, find_tree
 
 MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
@@ -34,6 +37,7 @@ class LayerOrder:
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
     channels: output channels of a dense layer that add in another way, as `992..999`.
+    formats: of operands, sums and output.
     """
 
     layer: str
@@ -47,13 +51,15 @@ class LayerOrder:
     reason: str = ""
     seconds: float = 0.0
     channels: ByChannel = field(default_factory=dict)
+    formats: SumFormats = FLOAT32
 
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
-        how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
+        how = in_words(self.formats, _short(self.order), self.fma, BIASES[self.bias])
         how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
-        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ"
+        told = f"{self.differing} of {self.outputs} outputs differ" if self.outputs else self.reason
+        return f"{self.layer}: {how}; {told}"
 
 
 def _short(order: Order) -> str:
@@ -87,16 +93,20 @@ def reveal_layer(variant: str | Variant, *, layer: str, size: int = 224, threads
 def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = False) -> LayerOrder:
     """The order of a layer of the session's network; behind: as it is computed together with what comes before it."""
     begin = time.monotonic()
-    (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
-    terms = box.terms - box.bias
+    terms = (
+        prod(node.weights["kernel"][:-1]) if "kernel" in node.weights else prod(session.graph[node.inputs[0]].shape[:2])
+    )
     try:
+        (_, box), *rest = layer_boxes(session, node, seed, behind=behind)
         found = find_tree(box, seed)
     except NoTreeError as error:
         return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
     by_channel = _by_channel(node, rest, seed)
-    theirs, ours = compared(session, node, found, by_channel, seed, behind=behind)
-    differing = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum())
-    reason = _where(theirs != ours) if differing else ""
+    differing, outputs, reason = 0, 0, f"refnet has no precision of {found.formats}"
+    if found.formats.precision is not None:
+        theirs, ours = compared(session, node, found, by_channel, seed, behind=behind)
+        differing, outputs = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum()), ours.size
+        reason = _where(theirs != ours) if differing else ""
     return LayerOrder(
         node.name,
         terms,
@@ -105,10 +115,11 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
         found.bias,
         found.mean,
         differing,
-        ours.size,
+        outputs,
         reason,
         time.monotonic() - begin,
         by_channel,
+        found.formats,
     )
 
 
@@ -121,28 +132,27 @@ def compared(
     *,
     behind: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The layer's whole output for drawn numbers, by the backend and by refnet.
+    """The layer's whole outputs for drawn numbers, one set of them behind the other, by the backend and by refnet."""
+    shape = (session.variant.batch_size, *session.take(node.name, behind=behind))
+    theirs, ours = [], []
+    for x, weights in drawn_numbers(node, shape, found.formats, seed):
+        session.give(x)
+        theirs.append(session.run(*weights))
+        ours.append(_by_refnet(node, (x, weights), found, by_channel).astype(np.float32, copy=False))
+    return np.concatenate(theirs), np.concatenate(ours)
 
-    Inputs as after a ReLU, half of them zero; weights of He's scale.
-    """
-    rng = np.random.default_rng(seed)
-    shape = session.take(node.name, behind=behind)
-    x = np.maximum(rng.standard_normal((session.variant.batch_size, *shape)), 0).astype(np.float32)
-    tensors = [
-        (rng.standard_normal(size) * np.sqrt(2 / np.prod(size[:-1]))).astype(np.float32)
-        for size in node.weights.values()
-    ]
-    session.give(x)
-    theirs = session.run(*tensors)
-    how: dict[str, Any] = {"order": found.order, "fma": found.fma}
+
+def _by_refnet(node: Node, numbers: Numbers, found: Found, by_channel: ByChannel) -> np.ndarray:
+    """A layer's output in an order that was found."""
+    x, weights = numbers
     if node.operation == "mean_pool":
-        return theirs, ops.mean_pool(x, arithmetic=Arithmetic(mean=found.mean, **how))
-    kernel, bias = tensors[0], tensors[1] if len(tensors) > 1 else None
+        arithmetic = Arithmetic(**found.fields)
+        return np.asarray(ops.mean_pool(stored(x, arithmetic.storage), arithmetic=arithmetic))
+    kernel, bias = weights[0], weights[1] if len(weights) > 1 else None
     if node.operation == "dense":
-        return theirs, dense(x, kernel, tensors[1], found, by_channel)
+        return dense(x, kernel, weights[1], found, by_channel)
     strides: Any = node.settings["strides"]
-    padding = paddings(node, (1, *shape))
-    return theirs, conv2d(x, kernel, bias, strides=strides, padding=padding, bias_at=found.bias, **how)
+    return conv2d(x, kernel, bias, strides=strides, padding=paddings(node, x.shape), **found.kernel_fields)
 
 
 def _by_channel(node: Node, boxes: list[tuple[Indices, BlackBox]], seed: int) -> dict[str, Found]:

@@ -15,9 +15,10 @@ from ..arithmetic.formats import Array
 from ..atomic import replacing
 from ..errors import InputError
 
-SCHEMA = 2
+SCHEMA = 3
 KIND = "refnet profile"
-FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift", "addition")  # of Arithmetic, that a layer may have
+# of Arithmetic, that a layer may have
+FIELDS = ("precision", "accumulate", "order", "fma", "bias", "mean", "batch_norm", "shift", "addition")
 
 
 def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -35,9 +36,9 @@ class Profile:
 
     variant: its name.  network: name and variant of the graph.  size: (height, width) of the pictures.  environment: as
     the backend's own process told it, threads among it.
-    layers: layer -> fields of Arithmetic (FIELDS), `scale` ("given" where constants are needed), `differing` and
-    `outputs` of the probe; `plain`, the fields that differ in a model that returns its last layer alone; a `reason`
-    where a layer could not be explained.
+    layers: layer -> fields of Arithmetic (FIELDS; precision and accumulate only where not all is float32), `scale`
+    ("given" where constants are needed), `differing` and `outputs` of the probe; `plain`, the fields that differ in a
+    model that returns its last layer alone; a `reason` where a layer could not be explained.
     constants: hash of weights -> the constants of predict that are given, such as conv1_bn/scale, (channels,) float32.
     plain: of the model that returns its last layer alone, `differing` of `outputs` for drawn pictures and weights;
     empty where some layer is not explained.
