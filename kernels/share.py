@@ -19,10 +19,11 @@ from .tile_code import run_tile
     STACK_AT, LYING_AT, PACKED_AT, SHAPE_END,
 ) = range(29)  # fmt: skip
 (
-    X, KERNEL, Y, START, BIAS, FIRST, SECOND, THIRD, SHORTCUT, SCRATCH, ACROSS, FORM, RELU, TAKEN, ENTERED, ARGUMENTS,
-) = range(SHAPE_END, SHAPE_END + 16)  # fmt: skip
+    X, KERNEL, Y, START, BIAS, FIRST, SECOND, THIRD, SHORTCUT, SCRATCH, ACROSS, AFTER, FORM, RELU, TAKEN, ENTERED,
+    ARGUMENTS,
+) = range(SHAPE_END, SHAPE_END + 17)  # fmt: skip
 """PLANES: of the operands; OUT_PLANES: of the outputs.  SIZE: bytes of a number.  PERMUTATION: 0 where terms lie in
-place.  ACROSS: numbers between the planes of a vector.
+place.  ACROSS: numbers between the planes of a vector.  AFTER: whether the bias is added to the sum as stored.
 
 START, BIAS, FIRST, SECOND, THIRD, SHORTCUT: addresses, 0 where there is none.  SCRATCH: room of SCRATCH_SIZE bytes for
 each thread, divided at EDGE_AT, STACK_AT, LYING_AT, PACKED_AT.  TAKEN, ENTERED: counters of shares and of threads.
@@ -178,9 +179,9 @@ def convolve_shares(code: int, table: int) -> None:
                     code, packed + (tile - tile_start) * tile_a, integer_at(table, KERNEL) + panel * tile_b,
                     integer_at(table, PIECES), integer_at(table, PIECE_COUNT), scratch + integer_at(table, STACK_AT),
                     y, line // size, plane // size, integer_at(table, ACROSS), start + vector if start else 0,
-                    bias + vector if bias else 0, integer_at(table, FORM), integer_at(table, FIRST) + vector,
-                    integer_at(table, SECOND) + vector, integer_at(table, THIRD) + vector, other,
-                    integer_at(table, RELU),
+                    bias + vector if bias else 0, integer_at(table, AFTER), integer_at(table, FORM),
+                    integer_at(table, FIRST) + vector, integer_at(table, SECOND) + vector,
+                    integer_at(table, THIRD) + vector, other, integer_at(table, RELU),
                 )  # fmt: skip
                 if not whole:
                     y, line = integer_at(table, Y) + target, filters * size

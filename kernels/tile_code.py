@@ -209,25 +209,28 @@ class TileCode:
 @intrinsic(prefer_literal=True)
 def _run_tile(
     typing: Any, code: Any, a: Any, b: Any, pieces: Any, count: Any, stack: Any, c: Any, stride: Any, plane: Any,
-    across: Any, start: Any, bias: Any, form: Any, first: Any, second: Any, third: Any, shortcut: Any, relu: Any,
+    across: Any, start: Any, bias: Any, after: Any, form: Any, first: Any, second: Any, third: Any, shortcut: Any,
+    relu: Any,
 ) -> Any:  # fmt: skip
     """One tile of c = epilogue(sum). Addresses and integers; `code` is a literal, Tile.code.
 
     a: packed rows.  b: packed columns.  pieces: `count` rows of four integers (pieces_of).  stack: room for the
     schedule's depth.  c, shortcut: rows `stride` elements apart, planes `plane`.  start, bias, first, second, third:
-    vectors over columns whose planes are `across` apart.  start, bias, shortcut: 0 where there is none.
+    vectors over columns whose planes are `across` apart.  start, bias, shortcut: 0 where there is none.  after: not 0
+    where the bias is added to the sum as stored.
     """
     if not isinstance(code, types.IntegerLiteral):
         return None
     tile = Tile.from_code(code.literal_value)
-    signature = types.void(code, *[types.intp] * 17)
+    signature = types.void(code, *[types.intp] * 18)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, a, b, pieces, count, stack, c, stride, plane, across, start, bias, form, *vectors, shortcut, relu = arguments
+        _, a, b, pieces, count, stack, c, stride, plane, across, start, bias, *others = arguments
+        after, form, *vectors, shortcut, relu = others
         emit = TileCode(context, builder, tile)
         emit.run(a, b, pieces, count, stack, start, across)
         then = TileEpilogue(emit, across=across, stride=stride, plane=plane)
-        then.add_bias(bias)
+        then.add_bias(bias, after)
         then.normalise(form, tuple(vectors))
         then.add_shortcut(shortcut)
         then.rectify(relu)

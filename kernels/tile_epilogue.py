@@ -21,10 +21,15 @@ class TileEpilogue:
         self.code, self.builder, self.tile = code, code.builder, code.tile
         self.across, self.stride, self.plane = across, stride, plane
 
-    def add_bias(self, bias: Any) -> None:
+    def add_bias(self, bias: Any, after: Any) -> None:
+        """after: whether the sum is rounded to storage before; if it is zero, only the result is."""
+        rounds = self.tile.storage.name != self.tile.sums.name
         with self.code.given(bias):
+            if rounds:
+                with self.code.given(after):
+                    self._change(self._stored)
             self._change(self.code.ops.add, (bias,))
-        if self.tile.storage.name != self.tile.sums.name:
+        if rounds:
             self._change(self._stored)
 
     def normalise(self, form: Any, vectors: tuple[Any, ...]) -> None:

@@ -57,6 +57,9 @@ def test_every_combination_has_a_meaning_or_says_which_have(precision: str, accu
         elif order == "exact" and accumulate not in (None, sums[0]):
             with pytest.raises(InputError, match=rf"accumulate='{accumulate}' with order='exact'; leave it out"):
                 Arithmetic(precision, accumulate, **fields)
+        elif order == "exact" and bias == "stored" and not fma:
+            with pytest.raises(InputError, match="bias='stored' with order='exact'; leave it out"):
+                Arithmetic(precision, accumulate, **fields)
         elif fma and order in WITHOUT_FMA:
             with pytest.raises(InputError, match=rf"fma=True with order='{order}'"):
                 Arithmetic(precision, accumulate, **fields)

@@ -181,7 +181,7 @@ def test_orders_mean_what_is_written_by_hand(order: str, size: int, data: st.Dat
 
 
 @EVERY_ORDER
-@pytest.mark.parametrize("bias_at", ["first", "last"])
+@pytest.mark.parametrize("bias_at", ["first", "last", "stored"])
 @pytest.mark.parametrize("fma", [False, None])
 def test_small_integers_are_summed_exactly_by_every_order(order: str, bias_at: str, fma: bool | None) -> None:
     rng = np.random.default_rng(0)
@@ -255,6 +255,9 @@ def test_the_place_of_the_bias_shows() -> None:
     assert judge.dot(terms, ones, format="float32", bias=2.0**24, bias_at="first") == 2**24
     assert judge.dot(terms, ones, format="float32", bias=2.0**24, bias_at="first", order="lanes:2") == 2**24
     assert judge.dot(terms, ones, format="float32", bias=2.0**24, bias_at="first", order="neumaier") == 2**24 + 2
+    in_bfloat16 = {"format": "bfloat16", "bias": 1}  # 257 lies half way between two numbers, and is rounded down to 256
+    assert judge.dot([256, 1], [1, 1], **in_bfloat16) == 258
+    assert judge.dot([256, 1], [1, 1], **in_bfloat16, bias_at="stored") == 256
 
 
 def test_narrow_formats_accumulate_in_float32_and_round_once_at_the_end() -> None:

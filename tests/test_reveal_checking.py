@@ -49,7 +49,7 @@ def profile_of(**changed: Any) -> Profile:
 class Backend:
     """In the place of a session: each layer computed by refnet as a profile says."""
 
-    whole_graphs = False
+    whole_graphs, precision = False, "float32"
     variant = TORCH
 
     def __init__(self, profile: Profile) -> None:

@@ -36,7 +36,8 @@ nodes = {node["name"]: node for node in job["nodes"]}
 how = json.loads(os.environ["REFNET_HOW"])
 off = how.pop("scale_off", False)
 last, tail = how.pop("last_channels", None), how.pop("last_places", None)
-otherwise = {**how, "order": how.pop("otherwise", "reversed")}
+another = how.pop("otherwise", "reversed")
+otherwise = {**how, "order": another}
 arithmetic = Arithmetic(**how)
 answers, x, node = sys.stdout.buffer, None, None
 

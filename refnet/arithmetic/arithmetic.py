@@ -14,7 +14,7 @@ from .order import Order
 from .orders import ORDERS, Exact, parse_order
 from .parts import Part
 
-BIAS_PLACES = ("last", "first")
+BIAS_PLACES = ("last", "first", "stored")
 # By field.
 FORMS = {
     "batch_norm": tuple(BATCH_NORM_FORMS), "shift": SHIFTS, "mean": MEANS, "relu": tuple(RELUS), "addition": ADDITIONS,
@@ -61,7 +61,8 @@ class Arithmetic:
 
     precision: a name in PRECISIONS.  accumulate: a name in ACCUMULATE whose numbers include the operands'; None is the
     precision's own.  order: an Order, or its text.  fma: None is fused wherever the order has a meaning for it.
-    bias: `last` is one addition after the order's value, `first` the start of the first chain.
+    bias: `last` is one addition after the order's value, `first` the start of the first chain; `stored` is an addition
+    to the sum as stored, so that both are rounded to storage.
     batch_norm: a name in BATCH_NORM_FORMS.  shift: how the t of shifted forms comes about, a name in SHIFTS.
     mean: whether the mean pool divides the sum by the count or multiplies it by fl(1 / count), a name in MEANS.
     relu: a name in RELUS; `positive` gives +0 for -0, `signed-zero` keeps -0.
@@ -71,7 +72,7 @@ class Arithmetic:
 
     Raises InputError for a name or a combination without meaning, and says which ones have one. After construction
     no field is None, `order` is an Order and `parts` a tuple of Part. The order exact rounds once, to storage: it has
-    no accumulate format of its own, no fma, and the bias no place.
+    no accumulate format of its own, no fma, and the bias no place but in that sum.
     """
 
     precision: str = "float32"
@@ -104,7 +105,7 @@ class Arithmetic:
             )
         order = parse_order(self.order)
         if isinstance(order, Exact):
-            _check_exact(self.precision, accumulate, self.fma)
+            _check_exact(self.precision, accumulate, self.fma, self.bias)
         if self.fma and order.chain != "plain":
             plain = [name for name, kind in ORDERS.items() if kind.chain == "plain"]
             raise InputError(f"fma=True with order={str(order)!r}", expected=f"one of {', '.join(plain)}, or fma=False")
@@ -179,7 +180,7 @@ class Arithmetic:
         return "fused" if self.fma else self.summation.chain
 
 
-def _check_exact(precision: str, accumulate: str, fma: bool | None) -> None:
+def _check_exact(precision: str, accumulate: str, fma: bool | None, bias: str) -> None:
     """The combinations in which a sum that is rounded once has a meaning, or InputError."""
     if PRECISIONS[precision].storage.planes != 1:
         names = [name for name, formats in PRECISIONS.items() if formats.storage.planes == 1]
@@ -190,6 +191,10 @@ def _check_exact(precision: str, accumulate: str, fma: bool | None) -> None:
         )
     if fma:
         raise InputError("fma=True with order='exact'", do="leave it out: exact sums round no products")
+    if bias == "stored":
+        raise InputError(
+            "bias='stored' with order='exact'", do="leave it out: exact sums are rounded once, with the bias"
+        )
 
 
 def digits_of(precision: str) -> int | None:

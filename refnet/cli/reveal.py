@@ -15,6 +15,8 @@ from .options import PictureSize, Quiet, Threads, VariantsFile, WeightsSource, c
 from .probe_bar import ProbeBar
 from .screen import complain, output
 
+PROBED = {"order", "batch_norm", "reason", "plain"}  # one of these is in the entry of a layer that was asked
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -107,9 +109,10 @@ def _network(variant: Variant, weights: str, size: int, threads: int | None, pat
 
 def _show(console: Console, profile: Profile) -> None:
     """How often each order and form was found, with the layers where it is rare, and what is not explained."""
-    console.print(f"{profile.variant}: {len(profile.layers)} layers probed in {profile.provenance['seconds']} s")
+    probed = {layer: entry for layer, entry in profile.layers.items() if PROBED & entry.keys()}
+    console.print(f"{profile.variant}: {len(probed)} layers probed in {profile.provenance['seconds']} s")
     seen: dict[str, list[str]] = {}
-    for layer, entry in profile.layers.items():
+    for layer, entry in probed.items():
         if "reason" not in entry:
             seen.setdefault(described(entry), []).append(layer)
     for text, layers in sorted(seen.items(), key=lambda item: -len(item[1])):
@@ -151,11 +154,12 @@ def described(entry: Mapping[str, object]) -> str:
 def _alone(entry: Mapping[str, object]) -> str:
     """As the layer is computed where it is returned."""
     if "order" in entry:
-        from ..reveal.profile import parts_of
+        from ..reveal.profile import formats_of, parts_of
+        from ..reveal.sum_formats import BIASES, in_words
 
-        mean = [f"mean {entry['mean']}"] if "mean" in entry else [f"bias {entry['bias']}"]
+        last = f"mean {entry['mean']}" if "mean" in entry else BIASES[str(entry["bias"])]
         others = [f"{part.where} {_short(part.order)}" for part in parts_of(entry)]
-        return ", ".join([_short(entry["order"]), "fma" if entry["fma"] else "no fma", *mean, *others])
+        return ", ".join([in_words(formats_of(entry), _short(entry["order"]), bool(entry["fma"]), last), *others])
     if "batch_norm" not in entry:
         return "addition"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []

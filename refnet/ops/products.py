@@ -23,7 +23,8 @@ def sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic, format_: Format |
 
     The schedule says which terms form a chain, the chain how they are added (arithmetic/schedule.py, chains.py); the
     fused nodes of a tree are fused_sum's.
-    Bias first is the start of the first chain, bias last one addition after the order's value (no bias: None).
+    Bias first is the start of the first chain, bias last one addition after the order's value (no bias: None). A bias
+    that is added to the stored sum is not part of this one (stored_sums).
     format_: the format to add in, where it is not the accumulate format.
     The order exact rounds once, to storage or to format_.
     """
@@ -55,6 +56,17 @@ def sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic, format_: Format |
             newest = values.pop()
             values.append(ops.add(values.pop(), newest))
     return ops.add(values[0], offset) if bias is not None and arithmetic.bias == "last" else values[0]
+
+
+def stored_sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic) -> Any:
+    """`sums` rounded to storage; where the bias is `stored`, it is added to that, and the result is rounded once more.
+
+    The addition is one in the accumulate format.
+    """
+    if bias is None or arithmetic.bias != "stored":
+        return stored(sums(a, b, bias, arithmetic=arithmetic), arithmetic.storage)
+    ops, y = numpy_ops(arithmetic.sums), stored(sums(a, b, None, arithmetic=arithmetic), arithmetic.storage)
+    return stored(ops.add(ops.storage(y), ops.storage(bias)), arithmetic.storage)
 
 
 def exact_sums(a: Array, b: Array, bias: Array | None, format_: Format) -> Array:
@@ -91,23 +103,23 @@ def conv2d(x: Any, kernel: Any, bias: Any, *, strides: Pair, padding: Padding, a
     out = shape_of(planewise(windows, x))[:3]
     patches = planewise(lambda plane: windows(plane).transpose(0, 1, 2, 4, 5, 3).reshape(np.prod(out), -1), x)
     matrix = planewise(lambda plane: plane.reshape(-1, filters), stored(kernel, arithmetic.operand))
-    y = stored(_in_parts(patches, matrix, bias, out[0], arithmetic), arithmetic.storage)
+    y = _in_parts(patches, matrix, bias, out[0], arithmetic)
     return planewise(lambda plane: plane.reshape(*out, filters), y)
 
 
 def dense(x: Any, kernel: Any, bias: Any, *, arithmetic: Arithmetic) -> Any:
     """y = x kernel + bias: (n, K), (K, N), (N,) -> (n, N)."""
     x, kernel = stored(x, arithmetic.operand), stored(kernel, arithmetic.operand)
-    return stored(_in_parts(x, kernel, bias, shape_of(x)[0], arithmetic), arithmetic.storage)
+    return _in_parts(x, kernel, bias, shape_of(x)[0], arithmetic)
 
 
 def _in_parts(a: Any, b: Any, bias: Any, pictures: int, arithmetic: Arithmetic) -> Any:
-    """`sums`, and in their own way those outputs that are parts of the arithmetic; a holds so many pictures' rows."""
-    y = sums(a, b, bias, arithmetic=arithmetic)
+    """`stored_sums`, the parts of the arithmetic in their own way; a: the rows of so many pictures."""
+    y = stored_sums(a, b, bias, arithmetic=arithmetic)
     for part, own in arithmetic.ways:
         rows, columns = part.rows(pictures, len(a) // pictures), part.columns(b.shape[1])
         offset = None if bias is None else bias[columns]
-        y[np.ix_(rows, columns)] = sums(a[rows], b[:, columns], offset, arithmetic=own)
+        y[np.ix_(rows, columns)] = stored_sums(a[rows], b[:, columns], offset, arithmetic=own)
     return y
 
 

@@ -10,6 +10,7 @@ from .norm_form import NormForm
 from .profile import Profile
 from .replaying import Difference, differences, replay
 from .session import Session
+from .sum_formats import SumFormats
 from .tree_finder import Found, find_tree
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "NormForm",
     "Profile",
     "Session",
+    "SumFormats",
     "check_threads",
     "differences",
     "find_tree",

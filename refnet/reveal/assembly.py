@@ -38,6 +38,18 @@ def partners(top: Meeting, terms: int) -> Indices:
     return found
 
 
+def unrounded_in_fused_sums(top: Meeting, rounded: Flags, factors: int) -> Flags:
+    """The flags where products are exact: whether one was rounded has no meaning, but a fused sum takes it as it is.
+
+    factors: how many terms are products; a bias behind them is none.
+    """
+    flags = rounded.copy()
+    for node in from_below(top):
+        if len(node.children) > 2:
+            flags[[k for k in node.children if not isinstance(k, Meeting) and k < factors]] = False
+    return flags
+
+
 def has_fma(top: Meeting, rounded: Flags) -> bool:
     """Whether somewhere a product goes unrounded into an addition of two."""
     for node in from_below(top):

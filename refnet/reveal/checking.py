@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arithmetic import parse_order
 from ..backends import Variant
 from ..graph import Graph, Node
 from ..weights import Weights
 from .layer_parts import Layer
 from .norm_form import probe_norm
-from .profile import FIELDS, Profile, parts_of
+from .profile import FIELDS, Profile, formats_of, found_of, parts_of
 from .session import Session
-from .tree_finder import Found
 
 SEED = 1  # other numbers than those that the profile was found with
 
@@ -68,7 +66,6 @@ def _holds(session: Session, node: Node, profile: Profile) -> bool:
         found = {"batch_norm": form.batch_norm, "shift": form.shift, "scale": form.scale}
         return not form.differing and all(entry[name] == value for name, value in found.items())
     layer = Layer(session, node, SEED, behind=node.operation == "mean_pool" and session.whole_graphs)
-    known = Found(parse_order(entry["order"]), entry["fma"], entry["bias"], entry.get("mean", "divide"))
-    theirs, ours = layer.drawn()
-    y = ours(known, parts_of(entry))
+    theirs, ours = layer.drawn(formats_of(entry))
+    y = ours(found_of(entry), parts_of(entry))
     return bool((theirs.view(np.uint32) == y.view(np.uint32)).all())

@@ -8,6 +8,7 @@ are in one model, which returns the last one's output only.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -52,7 +53,8 @@ class Layers:
 
         def build() -> Any:
             layer = self.copy_of(name)
-            entries = [self.keras.layers.Input(shape=shape) for _ in range(1 + behind)]
+            kind = self.network.get_layer(name).input.dtype
+            entries = [self.keras.layers.Input(shape=shape, dtype=kind) for _ in range(1 + behind)]
             tensor = self.keras.layers.Add()([self.convolved(entries[0]), entries[1]]) if behind else entries[0]
             return self.keras.Model(entries, layer(tensor))
 
@@ -64,10 +66,14 @@ class Layers:
     ) -> tuple[Any, list[np.ndarray]]:
         """Take up layers that read each other; entries: those outside that they read too, whose outputs are given."""
         reads = {node["name"]: node["inputs"] for node in self.job["nodes"]}
-        shapes = [tuple(self.network.get_layer(name).output.shape[1:]) for name in entries]
+        outputs = [self.network.get_layer(name).output for name in entries]
+        shapes = [tuple(output.shape[1:]) for output in outputs]
 
         def build() -> Any:
-            inputs = [self.keras.layers.Input(shape=shape) for shape in shapes]
+            inputs = [
+                self.keras.layers.Input(shape=shape, dtype=output.dtype)
+                for shape, output in zip(shapes, outputs, strict=True)
+            ]
             tensors = dict(zip(entries, inputs, strict=True))
             for name in names:
                 read = [tensors[other] for other in reads[name]]
@@ -132,20 +138,26 @@ class Layers:
         return result
 
     def ask_inputs(self, arrays: list[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
-        """What the model gets from now on."""
-        given = [self.as_laid_out(x) for x in arrays]
+        """What the model gets from now on, in the types that it reads."""
+        given = [
+            self.as_laid_out(x).astype(numpy_type(entry.dtype))
+            for x, entry in zip(arrays, self.model.inputs, strict=False)
+        ]
         self.inputs = [*given, np.zeros_like(given[0])] if self.behind else given
         return {}, []
 
     def ask_run(self, arrays: list[np.ndarray], position: list[int] | None = None) -> tuple[Any, list[np.ndarray]]:
-        """The output with these weights, layer by layer: all of it, or one place, an index into its leading axes."""
+        """The output with these weights, layer by layer: all of it, or one place, an index into its leading axes.
+
+        It comes back in float32, which holds all numbers of the narrower types.
+        """
         if self.fresh:
             self.model = self.build()
         rest = iter(arrays)
         for layer in map(self.model.get_layer, self.taken if arrays else ()):
             layer.set_weights([next(rest) for _ in layer.weights])
         x = self.inputs if len(self.inputs) > 1 else self.inputs[0]
-        y = np.asarray(self.model.predict(x, batch_size=len(self.inputs[0]), verbose=0))
+        y = np.asarray(self.model.predict(x, batch_size=len(self.inputs[0]), verbose=0)).astype(np.float32)
         y = np.moveaxis(y, 1, -1) if self.first and y.ndim == 4 else y
         return {}, [y if position is None else y[tuple(position)]]
 
@@ -153,6 +165,12 @@ class Layers:
         """What runs here, as the layer's model says; its weights are the questions' own."""
         told = self.backend.describe(self.keras, self.job, self.model)
         return {name: value for name, value in told.items() if name not in ("weights", "seed")}, []
+
+
+def numpy_type(kind: Any) -> Any:
+    """The type of a tensor, or its name, in NumPy, which has bfloat16 from a package that Keras needs."""
+    name = getattr(kind, "name", kind)
+    return importlib.import_module("ml_dtypes").bfloat16 if name == "bfloat16" else np.dtype(name)
 
 
 def module_at(path: str) -> Any:

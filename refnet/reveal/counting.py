@@ -2,21 +2,27 @@
 
 Until the two meet, each absorbs every unit that it is added to; when they have met, what is added later survives. So
 the sum counts the units outside the smallest subtree that holds both (FPRev: Xie et al. 2024, arXiv 2411.00442).
+
+An output of few bits rounds counts: 256 units are all that bfloat16 tells apart. Rounded counts still tell most: along
+the path of one term, where fewer units survive, the other term comes in later. So of the leaves with another rounded
+count than a pair's it is known whether they survive that pair, and only those with the same one are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arithmetic import round_to
+from ..arithmetic.formats import Array
 from ..arithmetic.schedule import Indices
 from .black_box import BlackBox, NoTreeError
 
 Counts = NDArray[np.int64]
-ALMOST = 0.01  # from a whole number, where a rounded quotient was multiplied again
+ALMOST = 0.4  # from a whole number, where a rounded quotient was multiplied again
 
 
 @dataclass(frozen=True)
@@ -31,42 +37,99 @@ class Sweep:
         return self.leaves[self.leaves != self.pivot]
 
 
+@dataclass(frozen=True)
+class Query:
+    """One pair of a sweep, number `place` of its others, and the leaves that are switched on."""
+
+    sweep: int
+    place: int
+    on: Indices
+
+
 def lost_units(box: BlackBox, sweeps: Sequence[Sweep]) -> list[Counts]:
     """For each sweep and each of its other terms: how many of its leaves were lost, the pair counted as two.
 
     Only the leaves of the sweep's own subtree are switched on, a part of them at a time where the format cannot count
     them all. Raises NoTreeError for sums that count nothing.
     """
-    lost = [np.full(len(sweep.others), len(sweep.leaves), np.int64) for sweep in sweeps]
-    waiting: list[tuple[int, int, Indices]] = []  # sweep, place of the other term, leaves that are switched on
+    wide = [number for number, sweep in enumerate(sweeps) if _is_wide(box, sweep)]
+    rough = _rough_counts(box, sweeps, wide)
+    survived = _counted(box, sweeps, rough)
+    wrong = [
+        n for n in wide if (_rounded(box, survived[n]) != rough[n]).any()
+    ]  # as where several meet in one fused sum
+    again = _counted(box, [sweeps[number] for number in wrong], {})
+    for number, counts in zip(wrong, again, strict=True):
+        survived[number] = counts
+    return [len(sweep.leaves) - counts for sweep, counts in zip(sweeps, survived, strict=True)]
+
+
+def _is_wide(box: BlackBox, sweep: Sweep) -> bool:
+    return box.rough and box.divisor == 1 and box.limit < len(sweep.leaves) <= box.rough_limit
+
+
+def _rough_counts(box: BlackBox, sweeps: Sequence[Sweep], wide: Sequence[int]) -> dict[int, Counts]:
+    """For each pair of the wide sweeps, the units that survive, rounded to the output."""
+    queries = [
+        Query(number, place, sweeps[number].leaves) for number in wide for place in range(len(sweeps[number].others))
+    ]
+    ends = np.cumsum([len(sweeps[number].others) for number in wide])
+    return dict(zip(wide, np.split(_asked(box, sweeps, queries), ends[:-1]), strict=True)) if wide else {}
+
+
+def _counted(box: BlackBox, sweeps: Sequence[Sweep], rough: dict[int, Counts]) -> list[Counts]:
+    """For each pair, the units that survive. rough: what is known of some sweeps; the others have all leaves asked."""
+    survived = [np.zeros(len(sweep.others), np.int64) for sweep in sweeps]
+    queries: list[Query] = []
     for number, sweep in enumerate(sweeps):
-        parts = [sweep.leaves[start : start + box.limit] for start in range(0, len(sweep.leaves), box.limit)]
-        for place in range(len(sweep.others)):
-            for part in parts:
-                waiting.append((number, place, part))
-                if len(waiting) == box.rows:
-                    _subtract(box, sweeps, waiting, lost)
-                    waiting.clear()
-    if waiting:
-        _subtract(box, sweeps, waiting, lost)
-    return lost
+        for places, later, on in _classes(sweep, rough.get(number)):
+            survived[number][places] += later
+            parts = [on[start : start + box.limit] for start in range(0, len(on), box.limit)]
+            queries += [Query(number, place, part) for place in places.tolist() for part in parts]
+    for query, count in zip(queries, _asked(box, sweeps, queries).tolist(), strict=True):
+        survived[query.sweep][query.place] += count
+    return survived
 
 
-def _subtract(
-    box: BlackBox, sweeps: Sequence[Sweep], queries: Sequence[tuple[int, int, Indices]], lost: list[Counts]
-) -> None:
-    """Takes the units that survived in each query off the lost ones of its pair."""
-    weights = np.zeros((len(queries), box.terms), box.format.working)
-    for row, (number, place, part) in zip(weights, queries, strict=True):
-        row[part] = box.unit
-        row[sweeps[number].pivot], row[sweeps[number].others[place]] = box.mask, -box.mask
-    answers = box.ask(weights) * (box.divisor / box.unit)
-    counts = np.rint(answers) if box.divisor > 1 else answers  # a quotient was rounded; it is not a whole number
-    whole = (abs(answers - counts) <= ALMOST) & (counts == np.rint(counts)) & (counts >= 0) & (counts <= box.terms)
+def _classes(sweep: Sweep, rough: Counts | None) -> Iterator[tuple[Indices, int, Indices]]:
+    """(places of pairs, leaves that surely survive them, leaves to be counted) for each rough count."""
+    if rough is None:
+        yield np.arange(len(sweep.others)), 0, sweep.leaves
+        return
+    order = np.argsort(rough, kind="stable")
+    starts = np.unique(rough[order], return_index=True)[1]
+    for later, places in zip(starts.tolist(), np.split(order, starts[1:]), strict=True):
+        yield places, later, sweep.others[places]
+
+
+def _asked(box: BlackBox, sweeps: Sequence[Sweep], queries: Sequence[Query]) -> Counts:
+    """The units that survived in each query."""
+    counts = [np.zeros(0, np.int64)]
+    for start in range(0, len(queries), box.rows):
+        some = queries[start : start + box.rows]
+        weights = np.zeros((len(some), box.terms), box.working)
+        for row, query in zip(weights, some, strict=True):
+            sweep = sweeps[query.sweep]
+            row[query.on] = box.unit
+            row[sweep.pivot], row[sweep.others[query.place]] = box.mask, -box.mask
+        counts.append(_whole(box, box.ask(weights)))
+    return np.concatenate(counts)
+
+
+def _whole(box: BlackBox, answers: Array) -> Counts:
+    """Answers as counts, or NoTreeError."""
+    units = answers * (box.divisor / box.unit)
+    counts = np.rint(units) if box.divisor > 1 else units  # a quotient was rounded; it is not a whole number
+    most = round_to(float(box.terms), box.formats.out)
+    whole = (abs(units - counts) <= ALMOST) & (counts == np.rint(counts)) & (counts >= 0) & (counts <= most)
     if not whole.all():
         raise NoTreeError(
-            f"a sum of ones, a large number and its negative gave {answers[~whole][0]:g} and not a count: "
+            f"a sum of ones, a large number and its negative gave {units[~whole][0]:g} and not a count: "
             "not of rounded additions alone (perhaps compensated)"
         )
-    for (number, place, _), count in zip(queries, counts.astype(np.int64).tolist(), strict=True):
-        lost[number][place] -= count
+    return counts.astype(np.int64)
+
+
+def _rounded(box: BlackBox, counts: Counts) -> Counts:
+    """Counts as they would come back."""
+    return np.asarray(round_to(counts * box.unit, box.formats.out) / box.unit, np.int64)

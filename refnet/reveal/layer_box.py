@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from ..arithmetic import FORMATS
 from ..arithmetic.formats import Array
 from ..arithmetic.schedule import Indices
 from ..errors import InputError
@@ -16,10 +15,11 @@ from ..graph import Node
 from .black_box import BlackBox
 from .cut_windows import Place, terms_inside
 from .directness import check_direct
+from .format_probe import with_formats
 from .session import Session
+from .sum_formats import FLOAT32
 from .windows import corner, middle
 
-FORMAT = FORMATS["float32"]
 QUESTIONS = 8  # by which channels that add in other ways are told apart; half of them on terms that lie near
 NEAR = 16
 
@@ -43,15 +43,19 @@ def layer_boxes(
 ) -> list[LayerBox]:
     """The sums of a layer that the session takes up: of a convolution, a dense layer, or a mean pool.
 
-    Each query has an output channel to itself. Channels that add alike (see alike) are a box, the most channels first.
-    place: of a convolution's output; None is the middle. Raises InputError for another layer.
+    Each query has an output channel to itself. Channels that add alike (see alike) are a box, the most channels first,
+    each in the formats that the layer computes in. place: of a convolution's output; None is the middle. Raises
+    InputError for another layer, NoTreeError for formats that are unknown and for what is no direct sum.
     """
     check_asked(node)
     shape = (session.variant.batch_size, *session.take(node.name, behind=behind))
-    if node.operation == "conv2d" and place is None:
+    if node.operation == "conv2d" and place is None and session.precision == "float32":
         check_direct(session, node, shape, seed)
     ask = ASKED[node.operation](session, node, shape, place)
-    return [LayerBox(channels, ask.inside, _box(ask, node, channels)) for channels in alike(ask, seed)]
+    products = node.operation != "mean_pool"
+    box = BlackBox(ask.answer, ask.terms, FLOAT32, ask.bias, products, ask.divisor, at_once=ask.channels)
+    whole = with_formats(_of_channels(box, np.arange(ask.channels)), seed)
+    return [LayerBox(channels, ask.inside, _of_channels(whole, channels)) for channels in alike(whole, seed)]
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,16 @@ class LayerBox:
     box: BlackBox
 
 
-def _box(ask: Asked, node: Node, chosen: Indices) -> BlackBox:
-    def sum_of(weights: Array, inputs: Array) -> Array:
-        spread_out = np.zeros((ask.channels, weights.shape[1]), np.float32)
-        spread_out[chosen[: len(weights)]] = weights
-        return ask.answer(spread_out, inputs)[chosen[: len(weights)]]
+def _of_channels(box: BlackBox, chosen: Indices) -> BlackBox:
+    """A box with a query in each of some channels, where one answers a query in every channel, and no fewer."""
+    channels = box.rows
 
-    return BlackBox(
-        sum_of, ask.terms, FORMAT, ask.bias, node.operation != "mean_pool", ask.divisor, at_once=len(chosen)
-    )
+    def sum_of(weights: Array, inputs: Array) -> Array:
+        spread_out = np.zeros((channels, weights.shape[1]), np.float32)
+        spread_out[chosen[: len(weights)]] = weights
+        return box.sum_of(spread_out, inputs)[chosen[: len(weights)]]
+
+    return replace(box, sum_of=sum_of, at_once=len(chosen))
 
 
 def check_asked(node: Node) -> None:
@@ -99,18 +104,19 @@ class Asked:
         return len(self.inside) + self.bias
 
 
-def alike(ask: Asked, seed: int) -> list[Indices]:
+def alike(box: BlackBox, seed: int) -> list[Indices]:
     """Channels that add in one way, by some drawn questions put to all of them; the largest such class first."""
     rng = np.random.default_rng(seed)
     answers = []
-    for number in range(QUESTIONS if ask.terms > 1 else 0):
-        question = np.ones((1, ask.terms), np.float32)
-        first = rng.integers(ask.terms)
-        apart = rng.integers(1, min(NEAR, ask.terms) if number % 2 else ask.terms)
-        question[0, [first, (first + apart) % ask.terms]] = 2.0**FORMAT.emax, -(2.0**FORMAT.emax)
-        answers.append(ask.answer(np.repeat(question, ask.channels, 0), np.ones(ask.terms, np.float32)))
+    for number in range(QUESTIONS if box.terms > 1 else 0):
+        question = np.zeros((1, box.terms), np.float32)
+        question[0, rng.choice(box.terms, min(box.limit, box.terms), replace=False)] = box.unit
+        first = rng.integers(box.terms)
+        apart = rng.integers(1, min(NEAR, box.terms) if number % 2 else box.terms)
+        question[0, [first, (first + apart) % box.terms]] = box.mask, -box.mask
+        answers.append(box.ask(np.repeat(question, box.rows, 0)))
     if not answers:
-        return [np.arange(ask.channels)]
+        return [np.arange(box.rows)]
     _, classes, sizes = np.unique(np.array(answers), axis=1, return_inverse=True, return_counts=True)
     return [np.flatnonzero(classes.reshape(-1) == which) for which in np.argsort(-sizes, kind="stable")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from .layer_parts import Layer, by_place
 from .sameness import Sameness, changes
 from .session import Session
 from .subnormals import KEPT
+from .sum_formats import BIASES, FLOAT32, SumFormats, in_words
+from .tree_finder import Found
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class LayerOrder:
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
     parts: outputs that add in another way.
-    subnormals: `kept`, or what is taken for zero where it is subnormal (subnormals.py); refnet keeps them.
+    subnormals: `kept`, or what is taken for zero where it is subnormal (subnormals.py); "" where not asked.
     same: the places, channels, pictures and runs in which the order is the same; None without one.
+    formats: of operands, sums and output.
     """
 
     layer: str
@@ -44,16 +47,18 @@ class LayerOrder:
     parts: tuple[Part, ...] = ()
     subnormals: str = KEPT
     same: Sameness | None = None
+    formats: SumFormats = FLOAT32
 
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"
-        how = ", ".join([_short(self.order), "fma" if self.fma else "no fma", f"bias {self.bias}"])
+        how = in_words(self.formats, _short(self.order), self.fma, BIASES[self.bias])
         how += "".join(f"; {part_text(part)}" for part in self.parts)
-        if self.subnormals != KEPT:
+        if self.subnormals not in (KEPT, ""):
             how += f"; subnormal {self.subnormals} taken for zero"
         held = f" ({self.same})" if self.same else ""
-        return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ{held}"
+        told = f"{self.differing} of {self.outputs} outputs differ{held}" if self.outputs else self.reason
+        return f"{self.layer}: {how}; {told}"
 
 
 def _short(order: Order) -> str:
@@ -99,18 +104,26 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
     except NoTreeError as error:
         reason = changes(session, node, seed) or str(error)
         return LayerOrder(node.name, layer.terms, None, reason=reason, seconds=time.monotonic() - begin)
-    theirs, ours = layer.drawn()
     if changing := changes(session, node, seed):
         return LayerOrder(node.name, layer.terms, None, reason=changing, seconds=time.monotonic() - begin)
-    parts = by_place(layer, found, parts, theirs, ours)
+    known = LayerOrder(
+        node.name, layer.terms, found.order, found.fma, found.bias, found.mean, parts=parts, subnormals=kept,
+        formats=found.formats, reason=f"refnet has no precision of {found.formats}",
+    )  # fmt: skip
+    if found.formats.precision is not None:
+        known = _held(known, layer, found)
+    return replace(known, seconds=time.monotonic() - begin)
+
+
+def _held(known: LayerOrder, layer: Layer, found: Found) -> LayerOrder:
+    """What is known of a layer, held against all of its outputs for drawn numbers."""
+    theirs, ours = layer.drawn(found.formats)
+    parts = by_place(layer, found, known.parts, theirs, ours)
     y = ours(found, parts)
     differ = y.view(np.uint32) != theirs.view(np.uint32)
-    differing = int(differ.sum())
-    reason = _where(differ) if differing else ""
-    return LayerOrder(
-        node.name, layer.terms, found.order, found.fma, found.bias, found.mean, differing, y.size, reason,
-        time.monotonic() - begin, parts, kept, Sameness.of(theirs, y),
-    )  # fmt: skip
+    same = Sameness.of(theirs, y, pictures=layer.session.variant.batch_size)
+    reason = _where(differ) if differ.any() else ""
+    return replace(known, parts=parts, differing=int(differ.sum()), outputs=y.size, reason=reason, same=same)
 
 
 def _where(differ: np.ndarray) -> str:

@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
-from .. import ops
 from ..arithmetic import Arithmetic, Part
 from ..arithmetic.formats import Array
 from ..arithmetic.parts import runs_text
@@ -25,9 +23,11 @@ from ..graph import Node
 from ..kernels.threads import usable_threads
 from .black_box import NoTreeError
 from .cut_windows import whole_order
+from .drawn_layers import drawn_numbers
 from .layer_box import LayerBox, layer_boxes
 from .session import Session
 from .subnormals import subnormals
+from .sum_formats import SumFormats
 from .tree_finder import Found, find_tree
 from .windows import paddings
 
@@ -66,37 +66,33 @@ class Layer:
     def _found(self, box: LayerBox) -> Found:
         return whole_order(find_tree(box.box, self.seed), box.inside, self.terms)
 
-    def drawn(self) -> tuple[Array, Callable[[Found, Sequence[Part]], Array]]:
-        """The layer's whole output for drawn numbers, and what gives the same by refnet, for any order.
+    def drawn(self, formats: SumFormats) -> tuple[Array, Callable[[Found, Sequence[Part]], Array]]:
+        """The layer's whole outputs for drawn numbers, one set of them behind the other, and the same by refnet.
 
-        Inputs as after a ReLU, half of them zero; weights of He's scale.
+        The second is called with what was found: how most outputs add, and parts.
         """
-        rng, node = np.random.default_rng(self.seed), self.node
-        shape = (self.session.variant.batch_size, *self.session.take(node.name, behind=self.behind))
-        x = np.maximum(rng.standard_normal(shape), 0).astype(np.float32)
-        weights = {
-            f"{node.name}/{key}": (rng.standard_normal(size) * np.sqrt(2 / np.prod(size[:-1]))).astype(np.float32)
-            for key, size in node.weights.items()
-        }
-        self.session.give(x)
-        theirs = self.session.run(*weights.values())
-        if node.operation == "conv2d":
-            node = replace(node, settings={**node.settings, "padding": paddings(node, shape)})
+        shape = (self.session.variant.batch_size, *self.session.take(self.node.name, behind=self.behind))
+        numbers = list(drawn_numbers(self.node, shape, formats, self.seed))
+        theirs = []
+        for x, weights in numbers:
+            self.session.give(x)
+            theirs.append(self.session.run(*weights))
 
         def ours(found: Found, parts: Sequence[Part]) -> Array:
-            arithmetic = arithmetic_of(found, parts)
-            if node.operation == "mean_pool":
-                return ops.mean_pool(x, arithmetic=arithmetic)
-            y: Array = evaluate(node, KernelEngine(arithmetic, node.name, threads=usable_threads(None)), weights, x)
-            return y
+            arithmetic = Arithmetic(**found.fields, parts=tuple(parts))
+            return np.concatenate([_by_refnet(self.node, arithmetic, x, weights) for x, weights in numbers])
 
-        return theirs, ours
+        return np.concatenate(theirs), ours
 
 
-def arithmetic_of(found: Found, parts: Sequence[Part] = ()) -> Arithmetic:
-    """What was found, in float32."""
-    how: dict[str, Any] = {"order": found.order, "fma": found.fma, "bias": found.bias, "mean": found.mean}
-    return Arithmetic(**how, parts=tuple(parts))
+def _by_refnet(node: Node, arithmetic: Arithmetic, x: Array, weights: Sequence[Array]) -> Array:
+    """A layer's output, in float32."""
+    engine = KernelEngine(arithmetic, node.name, threads=usable_threads(None))
+    if node.operation == "conv2d":
+        node = replace(node, settings={**node.settings, "padding": paddings(node, x.shape)})
+    named = {f"{node.name}/{key}": numbers for key, numbers in zip(node.weights, weights, strict=True)}
+    y: Array = evaluate(node, engine, named, engine.storage(x))
+    return np.asarray(engine.export(y), np.float32)
 
 
 def part_of(found: Found, *, channels: Indices | None = None, places: Indices | None = None) -> Part:

@@ -99,8 +99,8 @@ def _rounds_first(box: BlackBox, pivot: int, node: int | Meeting, later: int) ->
     beside = node.children[-1] if isinstance(node, Meeting) else node
     while isinstance(beside, Meeting):
         beside = beside.children[0]
-    weights = np.zeros((1, box.terms), box.format.working)
-    weights[0, [pivot, beside, later]] = 1, box.format.unit_roundoff / 2, -1
+    weights = np.zeros((1, box.terms), box.working)
+    weights[0, [pivot, beside, later]] = box.mask, box.unit, -box.mask
     return not box.ask(weights)[0]
 
 

@@ -19,6 +19,7 @@ from .norm_form import probe_norm, read_scale
 from .plain import probe_plain
 from .profile import Profile
 from .session import Session
+from .sum_formats import FLOAT32
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(layer, its place, how many there are) before a layer is probed; the plain model comes last."""
@@ -85,14 +86,22 @@ def _probed(session: Session, graph: Graph, progress: Progress) -> dict[str, dic
     """The entries of a profile's layers."""
     nodes = [node for node in graph.nodes if node.operation in ASKED or node.operation == "batch_norm"]
     known: dict[object, dict[str, Any]] = {}
-    found = {}
+    found = _stored(session, graph)
     for place, node in enumerate(nodes):
         progress(node.name, place, len(nodes))
         kind = _kind(graph, node)
         if kind not in known:
             known[kind] = _norm_entry(session, node) if node.operation == "batch_norm" else _sum_entry(session, node)
-        found[node.name] = dict(known[kind])
+        found[node.name] = found.get(node.name, {}) | known[kind]
     return found
+
+
+def _stored(session: Session, graph: Graph) -> dict[str, dict[str, Any]]:
+    """The precision in which every layer is stored but the picture, where that is not float32."""
+    if session.precision == "float32":
+        return {}
+    told = {"precision": session.precision, "differing": 0, "outputs": 0}
+    return {node.name: dict(told) for node in graph.nodes if node.operation != "input"}
 
 
 def _with_plain(session: Session, graph: Graph, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -140,6 +149,8 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
     last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
     if found.parts:
         last["parts"] = [part.to_json() for part in found.parts]
+    if found.formats != FLOAT32:
+        last |= {"precision": found.formats.precision, "accumulate": found.formats.sums}
     return {
         "order": str(found.order), "fma": found.fma, "bias": found.bias, **last,
         "differing": found.differing, "outputs": found.outputs,

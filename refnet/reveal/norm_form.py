@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arithmetic import BATCH_NORM_FORMS, SHIFTS, Arithmetic
+from ..arithmetic import BATCH_NORM_FORMS, FORMATS, SHIFTS, Arithmetic, stored
 from ..arithmetic.formats import Array
 from ..graph import Node
 from .session import Session
 
+CLOSE = np.float32(2.0**-10)  # what is left when the mean is taken away, relative to it
+SIZED = 10  # the exponent below which a factor is read
+PARTS = 4  # of at least eight bits
 SCALES = ("computed", "given")  # given: it differs from fl(gamma fl(1 / fl(sqrt(fl(variance + epsilon)))))
 FORMS = [
     (scale, form, shift)
@@ -48,34 +51,68 @@ class NormForm:
 
 
 def probe_norm(session: Session, node: Node, seed: int = 0) -> NormForm:
-    """The form of a batch normalisation of the session's network."""
-    shape = session.take(node.name)
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((session.variant.batch_size, *shape)).astype(np.float32)
-    gamma, beta, mean = (rng.standard_normal(shape[-1]).astype(np.float32) for _ in range(3))
-    variance = rng.uniform(0.01, 2, shape[-1]).astype(np.float32)
-    session.give(x)
-    theirs = session.run(gamma, beta, mean, variance)
-    given: dict[str, dict[str, Array]] = {
-        "computed": {},
-        "given": {"scale": read_scale(session, node, gamma, variance)},
-    }
+    """The form of a batch normalisation of the session's network, the one from which the fewest outputs differ.
+
+    An output of few bits hides most roundings. Then outputs are asked too of which the mean takes away all but a
+    little, so that each form shows what it rounds.
+    """
+    shape = (session.variant.batch_size, *session.take(node.name))
+    drawn = [_drawn(shape, seed)]
+    if session.precision != "float32":
+        drawn.append(_close_to_the_mean(shape, seed))
+    theirs, given = [], []
+    for x, vectors in drawn:
+        session.give(x)
+        theirs.append(session.run(*vectors))
+    for _, (gamma, *_, variance) in drawn:
+        given.append({"computed": {}, "given": {"scale": read_scale(session, node, gamma, variance)}})
     epsilon: Any = node.settings["epsilon"]
     best: NormForm | None = None
     for scale, form, shift in FORMS:
-        arithmetic = Arithmetic(batch_norm=form, shift=shift)
-        ours = ops.batch_norm(x, gamma, beta, mean, variance, epsilon=epsilon, arithmetic=arithmetic, **given[scale])
-        differing = int((ours.view(np.uint32) != theirs.view(np.uint32)).sum())
+        arithmetic = Arithmetic(session.precision, batch_norm=form, shift=shift)
+        differing = 0
+        for (x, vectors), answer, constants in zip(drawn, theirs, given, strict=True):
+            x = stored(x, arithmetic.storage)
+            ours = ops.batch_norm(x, *vectors, epsilon=epsilon, arithmetic=arithmetic, **constants[scale])
+            differing += int((ours.view(np.uint32) != answer.view(np.uint32)).sum())
         if best is None or differing < best.differing:
-            best = NormForm(node.name, form, shift, scale, differing, ours.size)
+            best = NormForm(node.name, form, shift, scale, differing, sum(answer.size for answer in theirs))
     assert best is not None
     return best
 
 
+Vectors = tuple[Array, Array, Array, Array]  # gamma, beta, mean, variance
+
+
+def _drawn(shape: tuple[int, ...], seed: int) -> tuple[Array, Vectors]:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape).astype(np.float32)
+    gamma, beta, mean = (rng.standard_normal(shape[-1]).astype(np.float32) for _ in range(3))
+    return x, (gamma, beta, mean, rng.uniform(0.01, 2, shape[-1]).astype(np.float32))
+
+
+def _close_to_the_mean(shape: tuple[int, ...], seed: int) -> tuple[Array, Vectors]:
+    """Numbers of eight bits, next to which the mean lies: every format has them."""
+    _, (gamma, beta, mean, variance) = _drawn(shape, seed)
+    x = stored(mean, FORMATS["bfloat16"])
+    return np.broadcast_to(x, shape).copy(), (gamma, beta * CLOSE, x * (1 + mean * CLOSE), variance)
+
+
 def read_scale(session: Session, node: Node, gamma: Array, variance: Array) -> Array:
-    """The backend's own gamma / sqrt(variance + epsilon): (channels,) float32."""
-    shape = session.take(node.name)
+    """The backend's own gamma / sqrt(variance + epsilon): (channels,) float32.
+
+    An output of few bits gives its first ones; beta takes them away, and the next ones come. x is a power of two that
+    keeps them in the range of float16.
+    """
+    shape = (session.variant.batch_size, *session.take(node.name))
     zero = np.zeros(shape[-1], np.float32)
-    session.give(np.ones((session.variant.batch_size, *shape), np.float32))
-    scale: Array = session.run(gamma, zero, zero, variance)[0, 0, 0].copy()
-    return scale
+    session.give(np.ones(shape, np.float32))
+    first: Array = session.run(gamma, zero, zero, variance)[0, 0, 0].copy()
+    if session.precision == "float32":
+        return first
+    size = np.ldexp(np.float32(1), np.where(first == 0, 0, SIZED - np.frexp(first)[1]))
+    session.give(np.broadcast_to(size.astype(np.float32), shape))
+    scale = zero
+    for _ in range(PARTS):
+        scale = scale + session.run(gamma, -scale, zero, variance)[0, 0, 0]
+    return np.asarray(scale / size, np.float32)

@@ -10,14 +10,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..arithmetic import Part, parse_order
+from ..arithmetic import PRECISIONS, Part, parse_order
 from ..arithmetic.formats import Array
 from ..atomic import replacing
 from ..errors import InputError
+from .sum_formats import SumFormats
+from .tree_finder import Found
 
 SCHEMA = 3
 KIND = "refnet profile"
-FIELDS = ("order", "fma", "bias", "mean", "batch_norm", "shift", "addition", "parts")  # of Arithmetic, by layer
+# of Arithmetic, that a layer may have
+FIELDS = ("precision", "accumulate", "order", "fma", "bias", "mean", "batch_norm", "shift", "addition", "parts")
 
 
 def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -34,15 +37,27 @@ def parts_of(entry: Mapping[str, Any]) -> tuple[Part, ...]:
     return tuple(map(Part.of, entry.get("parts", ())))
 
 
+def formats_of(entry: Mapping[str, Any]) -> SumFormats:
+    """Those in which a layer multiplies, adds and answers, by its entry."""
+    own = PRECISIONS[entry.get("precision", "float32")]
+    return SumFormats(own.operand.name, entry.get("accumulate", own.accumulate.name), own.storage.name)
+
+
+def found_of(entry: Mapping[str, Any]) -> Found:
+    """How most outputs of a layer add, by its entry."""
+    order = parse_order(entry["order"])
+    return Found(order, entry["fma"], entry["bias"], entry.get("mean", "divide"), formats_of(entry))
+
+
 @dataclass(frozen=True)
 class Profile:
     """Orders and forms by layer; they belong to the environment. Constants belong to weights; nothing of a picture.
 
     variant: its name.  network: name and variant of the graph.  size: (height, width) of the pictures.  environment: as
     the backend's own process told it, threads among it.
-    layers: layer -> fields of Arithmetic (FIELDS), `scale` ("given" where constants are needed), `differing` and
-    `outputs` of the probe; `plain`, the fields that differ in a model that returns its last layer alone; a `reason`
-    where a layer could not be explained.
+    layers: layer -> fields of Arithmetic (FIELDS; precision and accumulate only where not all is float32), `scale`
+    ("given" where constants are needed), `differing` and `outputs` of the probe; `plain`, the fields that differ in a
+    model that returns its last layer alone; a `reason` where a layer could not be explained.
     constants: hash of weights -> the constants of predict that are given, such as conv1_bn/scale, (channels,) float32.
     plain: of the model that returns its last layer alone, `differing` of `outputs` for drawn pictures and weights;
     empty where some layer is not explained.

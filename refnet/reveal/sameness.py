@@ -34,10 +34,10 @@ class Sameness:
     runs: int = AGAIN
 
     @classmethod
-    def of(cls, theirs: Array, ours: Array) -> Sameness:
-        """theirs, ours: (pictures, [height, width,] channels), of the backend and by the order that was found."""
-        pictures, channels = ours.shape[0], ours.shape[-1]
-        equal = (theirs.view(np.uint32) == ours.view(np.uint32)).reshape(pictures, -1, channels)
+    def of(cls, theirs: Array, ours: Array, *, pictures: int) -> Sameness:
+        """theirs, ours: (runs of so many pictures, [height, width,] channels), of the backend and by what was found."""
+        equal = (theirs.view(np.uint32) == ours.view(np.uint32)).reshape(-1, pictures, *ours.shape[1:]).all(0)
+        equal = equal.reshape(pictures, -1, ours.shape[-1])
         return cls(_count(equal, 1), _count(equal, 2), _count(equal, 0))
 
     def to_json(self) -> dict[str, Any]:

@@ -28,13 +28,16 @@ from ..graph import Graph
 
 CHILD = Path(__file__).with_name("child.py")
 TIMEOUT = 300.0  # seconds for one answer; the first waits for the framework
+PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+"""Keras's dtype policies whose layers can be asked, and refnet's precision of what their layers return."""
 
 
 class Session:
     """`with Session(variant, graph) as layers`: one layer at a time is taken up, given inputs, and run with weights.
 
     threads: as everywhere; None leaves the framework's own choice. Raises VariantError with a reason where the backend
-    is not installed or computes in another format than float32, fails, dies or does not answer in time.
+    is not installed, has a dtype policy that PRECISIONS does not know, fails, dies or does not answer in time. Numbers
+    travel in float32, which holds those of every such policy; what is given is rounded to the type that a layer reads.
     """
 
     def __init__(
@@ -47,8 +50,9 @@ class Session:
         child: Path = CHILD,
     ) -> None:
         check_runnable(variant)
-        if variant.dtype_policy != "float32":
-            raise VariantError(f"computes in {variant.dtype_policy}; only layers in float32 can be probed in place")
+        if variant.dtype_policy not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise VariantError(f"computes in {variant.dtype_policy}; only layers of {known} can be probed in place")
         self.variant, self.graph, self.timeout = variant, graph, timeout
         nowhere = Path()
         self._job = {
@@ -85,6 +89,11 @@ class Session:
                 with contextlib.suppress(BrokenPipeError):  # what a dead child was still to be told
                     pipe.close()
         self._folder.cleanup()
+
+    @property
+    def precision(self) -> str:
+        """Refnet's, of what the layers return."""
+        return PRECISIONS[self.variant.dtype_policy]
 
     @property
     def whole_graphs(self) -> bool:

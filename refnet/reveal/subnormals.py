@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arithmetic import FORMATS
 from .black_box import BlackBox
+from .sum_formats import FLOAT32
 
 FORMAT = FORMATS["float32"]
 NORMAL, SUBNORMAL = FORMAT.smallest_normal, FORMAT.smallest_normal * 2.0**-14
@@ -40,7 +41,12 @@ QUESTIONS = {
 
 
 def subnormals(box: BlackBox) -> str:
-    """`kept`, or what is taken for zero where it is subnormal: `inputs, products`. One call for each question."""
+    """`kept`, or what is taken for zero where it is subnormal: `inputs, products`; "" for other formats than float32.
+
+    One call for each question.
+    """
+    if box.formats != FLOAT32:
+        return ""
     flushed = [name for name, question in QUESTIONS.items() if _makes_sense(question, box) and _flushed(question, box)]
     return ", ".join(flushed) or KEPT
 

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..arithmetic import MEANS, Arithmetic, Order, Tree, recognise, stored
-from .assembly import has_fma, partners, program_of, without_bias
+from .assembly import has_fma, partners, program_of, unrounded_in_fused_sums, without_bias
 from .black_box import BlackBox, NoTreeError
 from .meetings import Meeting, find_meetings
 from .rounding import Flags, rounded_products
+from .sum_formats import FLOAT32, SumFormats
 
-CHECKED = 64  # sums of drawn numbers
+CHECKED = 64  # sums of drawn numbers, and as many that cancel
+LARGE = 2.0**12  # products that cancel: what is rounded away then lies well inside the range of float16
 
 
 @dataclass(frozen=True)
 class Found:
-    """How a black box adds. order: over its terms, the bias left out.  fma, bias, mean: as in Arithmetic."""
+    """How a black box adds. order: over its terms, the bias left out.  fma, bias, mean: as in Arithmetic.
+
+    formats: of operands, sums and output. Where products are exact, fma gives no other bits and is True.
+    """
 
     order: Order
     fma: bool
     bias: str = "last"
     mean: str = "divide"
+    formats: SumFormats = FLOAT32
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Those of Arithmetic; the precision is None where refnet has none of these formats."""
+        how = {"precision": self.formats.precision, "accumulate": self.formats.sums, "order": self.order}
+        return {**how, "fma": self.fma, "bias": self.bias, "mean": self.mean}
 
 
 def find_tree(box: BlackBox, seed: int = 0) -> Found:
@@ -32,22 +45,42 @@ def find_tree(box: BlackBox, seed: int = 0) -> Found:
     Raises NoTreeError where the sum is no tree of additions, is not always the same one, or has its bias where no order
     of refnet's has it, and where the found order gives other bits than the box on drawn numbers.
     """
+    try:
+        return _find_tree(box, seed)
+    except NoTreeError:
+        if not box.rough or box.terms <= box.limit:
+            raise
+    return _find_tree(replace(box, rough=False), seed)  # rounded counts may mislead where several meet in one fused sum
+
+
+def _find_tree(box: BlackBox, seed: int) -> Found:
     top = find_meetings(box, seed)
+    if box.products and box.formats.exact_products:
+        rounded = unrounded_in_fused_sums(top, np.ones(box.terms, bool), box.terms - box.bias)
+        top, place = _without_bias(box, top, rounded)
+        return checked(box, replace(_named(box, top, rounded, False, place), fma=True), seed)
     rounded = rounded_products(box, partners(top, box.terms))
     fma = has_fma(top, rounded)
-    top, place = without_bias(top, box.terms - 1, rounded) if box.bias else (top, "last")
+    top, place = _without_bias(box, top, rounded)
     try:
-        return checked(box, _named(top, rounded, fma, place), seed)
+        return checked(box, _named(box, top, rounded, fma, place), seed)
     except NoTreeError:
         if not fma:
             raise
     # Some products were rounded where fma=True has no node for it: the first one on a bias. Then each fma is a fused
     # sum of its own.
-    return checked(box, _named(top, rounded, False, place), seed)
+    return checked(box, _named(box, top, rounded, False, place), seed)
 
 
-def _named(top: Meeting, rounded: Flags, fma: bool, place: str) -> Found:
-    return Found(recognise(Tree(program_of(top, rounded, fma)), fma=fma, bias=place), fma, place)
+def _without_bias(box: BlackBox, top: Meeting, rounded: Flags) -> tuple[Meeting, str]:
+    if box.bias:
+        return without_bias(top, box.terms - 1, rounded)
+    return top, "stored" if box.bias_after else "last"
+
+
+def _named(box: BlackBox, top: Meeting, rounded: Flags, fma: bool, place: str) -> Found:
+    tree = Tree(program_of(top, rounded, fma))
+    return Found(recognise(tree, fma=fma, bias=place), fma, place, formats=box.formats)
 
 
 def checked(box: BlackBox, found: Found, seed: int = 0) -> Found:
@@ -55,36 +88,58 @@ def checked(box: BlackBox, found: Found, seed: int = 0) -> Found:
 
     Raises NoTreeError where they do not.
     """
-    rng = np.random.default_rng(seed)
-    queries = min(CHECKED, box.rows)
-    weights, inputs = (_drawn(rng, shape, box) for shape in ((queries, box.terms), (box.terms,)))
-    if not box.products:
-        inputs[:] = 1
-    answers = box.ask(weights, inputs), box.ask(weights, inputs)
+    drawn = _drawn(box, seed), _cancelling(box, seed)
+    answers = [[box.ask(*numbers) for _ in range(2)] for numbers in drawn]
     differing = {}
     for mean in MEANS if box.divisor > 1 else MEANS[:1]:
-        expected = in_order(box, replace(found, mean=mean), weights, inputs)
-        differing[mean] = max(int((answer != expected).sum()) for answer in answers)
+        expected = [in_order(box, replace(found, mean=mean), *numbers) for numbers in drawn]
+        differing[mean] = sum(
+            max(int((answer != known).sum()) for answer in twice)
+            for twice, known in zip(answers, expected, strict=True)
+        )
         if not differing[mean]:
             return replace(found, mean=mean)
     raise NoTreeError(
-        f"{min(differing.values())} of {queries} sums of drawn numbers have other bits than {_short(found)} gives: "
-        "the order is not always the same, or rounds in a way of its own"
+        f"{min(differing.values())} of {sum(len(weights) for weights, _ in drawn)} sums of drawn numbers have other "
+        f"bits than {_short(found)} gives: the order is not always the same, or rounds in a way of its own"
     )
 
 
 def in_order(box: BlackBox, found: Found, weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     """The box's sums by refnet: (queries, terms), (terms,) -> (queries,)."""
-    name, last = box.format.name, box.terms - box.bias
+    name, last = box.formats.sums, box.terms - box.bias
     bias = weights[:, last] if box.bias else None
     a, b = inputs[None, :last], np.ascontiguousarray(weights[:, :last].T)
-    arithmetic = Arithmetic(name, name, found.order, found.fma, found.bias, mean=found.mean)
+    place = found.bias if box.bias else "last"
+    arithmetic = Arithmetic(name, name, found.order, found.fma, place, mean=found.mean)
     sums = ops.sums(a, b, bias, arithmetic=arithmetic)
-    return np.asarray(ops.mean_of(sums, box.divisor, sums.shape, arithmetic)[0] if box.divisor > 1 else sums[0])
+    whole = ops.mean_of(sums, box.divisor, sums.shape, arithmetic) if box.divisor > 1 else sums
+    return np.asarray(stored(whole, box.formats.out)[0])
 
 
-def _drawn(rng: np.random.Generator, shape: tuple[int, ...], box: BlackBox) -> np.ndarray:
-    return stored(rng.standard_normal(shape), box.format)
+def _drawn(box: BlackBox, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and inputs."""
+    rng = np.random.default_rng(seed)
+    shapes = (min(CHECKED, box.rows), box.terms), (box.terms,)
+    weights, inputs = (stored(rng.standard_normal(shape), box.formats.operand) for shape in shapes)
+    return weights, inputs if box.products else np.ones_like(inputs)
+
+
+def _cancelling(box: BlackBox, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same, so that the real sums are zero: what comes back is what the order rounds away, and no more.
+
+    An output of few bits would hide it behind the sum. For such an output products are large.
+    """
+    weights, inputs = _drawn(box, seed)
+    large = LARGE if box.formats.out.precision < box.formats.sum.precision else 1.0
+    size = np.sqrt(large) if box.products else large
+    order = np.random.default_rng(seed).permutation(box.terms - box.bias)
+    half = len(order) // 2
+    left, right = order[:half], order[half : 2 * half]
+    weights[:, left], weights[:, right] = weights[:, left] * size, -weights[:, left] * size
+    weights[:, np.setdiff1d(np.arange(box.terms), order[: 2 * half])] = 0
+    inputs[left] = inputs[right] = inputs[left] * (size if box.products else 1)
+    return weights, inputs
 
 
 def _short(found: Found) -> str:

@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "tf32": {"precision": "tf32"},
     "float16": {"precision": "float16"},
     "bfloat16": {"precision": "bfloat16"},
+    "bfloat16, bias on stored sums": {"precision": "bfloat16", "bias": "stored"},
     "bfloat16 in bfloat16": {"precision": "bfloat16", "accumulate": "bfloat16"},
     "float32 folded": {"batch_norm": "folded"},
     "float32 shifted-fma, fused shift": {"batch_norm": "shifted-fma", "shift": "fused"},

@@ -37,7 +37,8 @@ def dot(
     """sum a_k b_k + bias, a number in the storage of `format` (tf32: float32).
 
     a and b are rounded to `format` and the bias to its storage before; the order runs in `accumulate` (default as in
-    the semantics); one rounding to storage at the end. `exact` rounds once, to storage, bias included.
+    the semantics); one rounding to storage at the end. `exact` rounds once, to storage, bias included. A bias that is
+    added to the stored sum has two.
     """
     accumulate, storage = accumulate or DEFAULT_ACCUMULATE[format], STORAGE[format]
     terms = [(round_to(read(x), format), round_to(read(y), format)) for x, y in zip(a, b, strict=True)]
@@ -45,11 +46,13 @@ def dot(
     if order == "exact":
         terms += [] if addend is None else [(addend, ONE)]
         return accumulated(terms, ZERO, format=storage, order=order, fused=None)
-    if bias_at not in ("first", "last"):
+    if bias_at not in ("first", "last", "stored"):
         raise ValueError(f"no bias joins {bias_at!r}")
-    start = ZERO if addend is None or bias_at == "last" else addend
+    start = addend if addend is not None and bias_at == "first" else ZERO
     value = accumulated(terms, start, format=accumulate, order=order, fused=fma)
-    if addend is not None and bias_at == "last":
+    if bias_at == "stored":
+        value = round_to(value, storage)
+    if addend is not None and bias_at != "first":
         value = add(value, addend, accumulate)
     return round_to(value, storage)
 

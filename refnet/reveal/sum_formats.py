@@ -1,0 +1,75 @@
+"""The three formats of a sum of products: what is multiplied, what grows, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..arithmetic import FORMATS, PRECISIONS, Format
+from ..arithmetic.arithmetic import accumulates
+from ..arithmetic.formats import format_named
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class SumFormats:
+    """Names in FORMATS. operands: of what a term multiplies, weight and input alike.  sums: in which the sum grows.
+
+    output: to which the finished sum is rounded. Raises InputError where sums do not hold the operands or the output,
+    or where their products fit neither the operands' format alone nor the sums' without rounding: no known hardware
+    adds so.
+    """
+
+    operands: str
+    sums: str
+    output: str
+
+    def __post_init__(self) -> None:
+        operands, sums, output = (format_named(name) for name in (self.operands, self.sums, self.output))
+        whole = self.exact_products or sums.precision == operands.precision
+        if not (whole and accumulates(sums, operands) and accumulates(sums, output)):
+            raise InputError(str(self), expected="sums that hold operands, their products and the output")
+
+    def __str__(self) -> str:
+        return f"operands {self.operands}, sums {self.sums}, output {self.output}"
+
+    @classmethod
+    def alike(cls, name: str) -> SumFormats:
+        """Everything in one format."""
+        return cls(name, name, name)
+
+    @property
+    def operand(self) -> Format:
+        return FORMATS[self.operands]
+
+    @property
+    def sum(self) -> Format:
+        return FORMATS[self.sums]
+
+    @property
+    def out(self) -> Format:
+        return FORMATS[self.output]
+
+    @property
+    def exact_products(self) -> bool:
+        """Whether sums hold every product as it is, but those that underflow: then an fma gives no other bits."""
+        return 2 * self.operand.precision <= self.sum.precision
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of refnet's that multiplies and stores such numbers; None where it has none."""
+        for name, formats in PRECISIONS.items():
+            if (formats.operand, formats.storage) == (self.operand, self.out):
+                return name
+        return None
+
+
+FLOAT32 = SumFormats.alike("float32")
+BIASES = {"last": "bias last", "first": "bias first", "stored": "bias added after rounding"}
+
+
+def in_words(formats: SumFormats, order: str, fma: bool, last: str) -> str:
+    """`operands float16, sums float32, output float16; lanes:64, products exact, ...`; formats where they are others
+    than float32.  last: what is to be said of the bias or the mean."""
+    products = "products exact" if formats.exact_products else "fma" if fma else "no fma"
+    named = "" if formats == FLOAT32 else f"{formats}; "
+    return named + ", ".join([order, products, last])
