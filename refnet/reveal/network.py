@@ -19,9 +19,10 @@ from .norm_form import probe_norm, read_scale
 from .plain import probe_plain
 from .profile import Profile
 from .session import Session
+from .softmax_form import probe_softmax
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(layer, its place, how many there are) before a layer is probed; the plain model comes last."""
+"""Called as progress(layer, its place, how many there are) before a layer is probed; last, two of the whole."""
 
 
 def reveal(
@@ -44,7 +45,9 @@ def reveal(
     with Session(chosen, graph, threads=threads) as session:
         told = progress or (lambda layer, place, count: None)
         layers = _probed(session, graph, told)
-        told("the plain model", len(layers), len(layers) + 1)
+        told("the softmax", len(layers), len(layers) + 2)
+        layers.setdefault(graph.output.name, {}).update(_softmax_entry(session, graph.output))
+        told("the plain model", len(layers) + 1, len(layers) + 2)
         plain = _with_plain(session, graph, layers)
         profile = Profile(
             chosen.name,
@@ -128,6 +131,14 @@ def _sum_entry(session: Session, node: Node) -> dict[str, Any]:
     plain = _order_entry(session, node, behind=True)
     entry = plain if session.whole_graphs else _order_entry(session, node)
     return entry if plain == entry or "reason" in entry else {**entry, "plain": plain}
+
+
+def _softmax_entry(session: Session, output: Node) -> dict[str, Any]:
+    """That of the output layer, as Keras's classifier has it; none where the layer is not dense, or too small."""
+    try:
+        return {"softmax": probe_softmax(session, output).to_json()} if output.operation == "dense" else {}
+    except InputError:
+        return {}
 
 
 def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from .softmax_rows import NOTHING, SoftmaxRows
 
 Flags = NDArray[np.bool_]
 DIVISIONS = ("divide", "multiply", "logarithm")
-DIVISORS = (3, 5, 7, 11)
+DIVISORS = (3, 5, 6, 7)
 NEIGHBOURS = range(-3, 4)  # how many numbers away from the rounded inverse a number is looked for
 
 
@@ -24,7 +24,7 @@ def wrong_by_division(rows: SoftmaxRows, x: Array, e: Array, known: Flags) -> tu
     """How many outputs each of DIVISIONS gives with other bits, and of how many.
 
     x: rows of logits that are all far below 0 but one.  e: their exponentials, where they are known. The largest x are
-    replaced by 0, so that the sum S is 3, 5, 7 or 11 in any order. `divide`: fl(e / S).  `multiply`: fl(e r), with the
+    replaced by 0, so that the sum S is 3, 5, 6 or 7 in any order. `divide`: fl(e / S).  `multiply`: fl(e r), with the
     backend's own r, the output of a logit 0.  `logarithm`: exp(fl(x - log S)), by the backend's own exp.
     """
     wrong, total = dict.fromkeys(DIVISIONS, 0), 0

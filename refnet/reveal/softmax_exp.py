@@ -19,7 +19,7 @@ from .softmax_division import Flags, turned_back
 from .softmax_rows import SoftmaxRows
 
 FORMAT = FORMATS["float32"]
-FAR, NEAR = (-84.0, -24.4), (-24.4, 0.0)  # normal even as elevenths, and lost beside 1; not lost
+FAR, NEAR = (-84.0, -24.4), (-24.4, 0.0)  # normal even as sevenths, and lost beside 1; not lost
 ROWS = 32
 
 

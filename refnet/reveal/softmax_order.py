@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arithmetic import Order, Tree, recognise
-from .assembly import program_of
+from .assembly import from_below, program_of
 from .black_box import NoTreeError
 from .meetings import Meeting
 from .softmax_rows import NOTHING, SoftmaxRows
@@ -44,7 +44,20 @@ def order_of(rows: SoftmaxRows, seed: int = 0, *, together: bool = False) -> Ord
     """
     rng = np.random.default_rng(seed)
     top = tree_by_triples(rows.classes, lambda triples: meet_first(rows, triples, together=together), rng)
+    _sort(top)
     return recognise(Tree(program_of(top, np.ones(rows.classes, bool), False)), fma=False)
+
+
+def _sort(top: Meeting) -> None:
+    """The operand with the smaller least term comes first, so that one tree is always written in one way."""
+    least: dict[int, int] = {}
+
+    def least_of(child: int | Meeting) -> int:
+        return least[id(child)] if isinstance(child, Meeting) else child
+
+    for node in from_below(top):
+        node.children.sort(key=least_of)
+        least[id(node)] = least_of(node.children[0])
 
 
 def meet_first(rows: SoftmaxRows, triples: Triples, *, together: bool = False) -> Flags:

@@ -13,6 +13,7 @@ from .session import Session
 
 ACTIVATION = "softmax"
 AT_ONCE = 1024  # rows of one question; the model gets them in batches of the size that the network has
+FEWEST = 8
 NOTHING = -120.0  # exp of it is no float32 number but 0, or what some backends have in its place: nothing beside 1
 
 
@@ -21,7 +22,7 @@ class SoftmaxRows:
     """Rows of logits to the softmax of the output layer of the session's network, which has to take it up first.
 
     The kernel is the identity and the bias zero, so that the layer's inputs are the logits: each sum has one term that
-    is not zero. Raises InputError where the layer has fewer inputs than classes.
+    is not zero. Raises InputError where the layer has fewer inputs than classes, or fewer classes than a probe needs.
     """
 
     session: Session
@@ -31,6 +32,8 @@ class SoftmaxRows:
         terms, classes = self.node.weights["kernel"]
         if terms < classes:
             raise InputError(f"{self.node.name} of {terms} inputs and {classes} classes", expected="an input for each")
+        if classes < FEWEST:
+            raise InputError(f"{self.node.name} of {classes} classes", expected=f"at least {FEWEST}")
 
     @property
     def classes(self) -> int:
