@@ -24,7 +24,7 @@ from refnet.backends import VARIANTS, Run, Variant
 from refnet.cli import main
 from refnet.errors import VariantError
 from refnet.graph import resnet
-from refnet.reveal import LayerOrder, Profile, profiles_for, replay
+from refnet.reveal import LayerOrder, Profile, SoftmaxForm, profiles_for, replay
 from refnet.trace import Trace
 
 WEIGHTS, PICTURE = random_weights(), random_images(1)
@@ -64,8 +64,13 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run | None], None]:
     [
         (["reveal"], "--variants"),
         (["reveal", "--variants", "nonsense", "--all"], "expected some of tensorflow"),
-        (["reveal", "--variants", "torch"], "either --layer NAME or --all"),
-        (["reveal", "--variants", "torch", "--all", "--layer", "conv1_conv"], "either --layer NAME or --all"),
+        (["reveal", "--variants", "torch"], "one of --layer NAME, --softmax and --all"),
+        (
+            ["reveal", "--variants", "torch", "--all", "--layer", "conv1_conv"],
+            "one of --layer NAME, --softmax and --all",
+        ),
+        (["reveal", "--variants", "torch", "--all", "--softmax"], "one of --layer NAME, --softmax and --all"),
+        (["reveal", "--variants", "torch", "--all", "--compare-threads", "1"], "expected --layer"),
         (["reveal", "--variants", "torch", "--layer", "conv9"], "no layer 'conv9'"),
         (["reveal", "--variants", "torch", "--layer", "conv1_relu"], "expected one that adds"),
         (["reveal", "--variants", "torch,jax", "--all", "-o", "p.json"], "one variant"),
@@ -127,6 +132,55 @@ def test_a_layer_in_one_line_and_its_tree(monkeypatch: pytest.MonkeyPatch, capsy
     assert f"jax conv1_conv: {order}, no fma, bias last; 2 of 9 outputs differ" in lines
     assert lines[-1] == "numpy conv1_conv: counts contradict each other"
     assert main([*arguments, "--quiet"]) == 0 and capsys.readouterr() == ("", "")
+
+
+def test_another_number_of_threads_is_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second session's order is said where it is another one, or has its bias elsewhere."""
+    on = {
+        1: LayerOrder("conv1_conv", 147, parse_order("blocks:49"), outputs=9),
+        2: LayerOrder("conv1_conv", 147, parse_order("sequential"), outputs=9),
+        3: LayerOrder("conv1_conv", 147, parse_order("sequential"), bias="first", outputs=9),
+        4: LayerOrder("conv1_conv", 147, parse_order("sequential"), outputs=9, seconds=3),
+    }
+    monkeypatch.setattr(refnet.reveal, "reveal_layer", lambda variant, threads, **_: on[threads])
+    arguments = ["reveal", "--variants", "torch", "--layer", "conv1_conv", "--threads", "2", "--compare-threads"]
+    said = {}
+    for other in (1, 3, 4):
+        assert main([*arguments, str(other)]) == 0
+        first, said[other] = capsys.readouterr().out.splitlines()
+        assert first == "torch conv1_conv: sequential, fma, bias last; 0 of 9 outputs differ"
+    assert said[1] == "on 1 thread: conv1_conv: blocks:49, fma, bias last; 0 of 9 outputs differ"
+    assert "bias first" in said[3] and said[4] == "on 4 threads: the same"
+    on[1] = on[2] = LayerOrder("conv1_conv", 147, None, reason="the order changes from run to run")
+    assert main([*arguments, "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("conv1_conv: the order changes from run to run")
+
+
+SOFTMAX = SoftmaxForm(
+    "predictions", True, "multiply", 0, 900, 5000, 4500, 0.9371, parse_order("lanes:8"), differing=3, outputs=32000
+)
+IN_WORDS = (
+    "softmax, maximum subtracted, multiplied by the reciprocal of the sum, exp within 0.94 ulp (4500 of 5000 correctly "
+    "rounded), sum lanes:8, 3 of 32000 outputs differ by its own exp"
+)
+
+
+def test_a_softmax_in_one_line(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By itself, and of a network, where it stands in the profile's file too."""
+    monkeypatch.setattr(refnet.reveal, "reveal_softmax", lambda variant, **_: SOFTMAX)
+    assert main(["reveal", "--variants", "torch", "--softmax"]) == 0
+    assert capsys.readouterr().out == f"torch predictions: {IN_WORDS}\n"
+    alike = profile_of().layers["conv1_conv"]
+    flushed = {**alike, "subnormals": "inputs, sums"}
+    found = profile_of(c=flushed, predictions={**alike, "softmax": SOFTMAX.to_json()})
+    monkeypatch.setattr(refnet.reveal, "reveal", lambda *_, **__: found)
+    assert main(["reveal", "--variants", "torch", "--all", "-o", "p.json"]) == 0
+    out = capsys.readouterr().out
+    assert f"      {IN_WORDS}: predictions\n" in out and "2  reversed, fma, bias last: conv1_conv, predictions" in out
+    assert "1  reversed, fma, bias last, subnormal inputs, sums taken for zero: c" in out
+    assert Profile.load("p.json").layers["predictions"]["softmax"] == SOFTMAX.to_json()
 
 
 def test_a_variant_that_cannot_run_does_not_stop_the_others(

@@ -35,6 +35,13 @@ def reveal(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="With --all: where the profile is written."),
     ] = None,
+    softmax: Annotated[bool, typer.Option("--softmax", help="The form of the softmax behind the last layer.")] = False,
+    compare_threads: Annotated[
+        int | None,
+        typer.Option(
+            "--compare-threads", min=1, metavar="N", help="With --layer: whether N threads add in that order."
+        ),
+    ] = None,
     tree: Annotated[bool, typer.Option("--tree", help="With --layer: draw the tree of additions too.")] = False,
     weights: WeightsSource = "synthetic",
     variants_file: VariantsFile = None,
@@ -45,20 +52,25 @@ def reveal(
     """Find out in which order a backend adds, by probes alone, and in which forms it evaluates the rest.
 
     With --layer: the order of one layer in one line, and how many of its outputs refnet then gives with other bits, for
-    drawn numbers. With --all: a profile of the whole network, from which refnet replay makes the backend's bits again;
-    --weights are those whose constants are read off. It is kept in the cache, where refnet drift, compare and replay
-    find it, and written with --output. Exits with 3 if a variant could not run.
+    drawn numbers. With --softmax: whether the maximum is subtracted, how the sum divides, how good the backend's exp
+    is, and the order of the sum. With --all: a profile of the whole network, from which refnet replay makes the
+    backend's bits again; --weights are those whose constants are read off. It is kept in the cache, where refnet drift,
+    compare and replay find it, and written with --output. Exits with 3 if a variant could not run.
     """
     chosen = chosen_from(names_in(variants), variants_file)
-    if (layer is None) == (not all_):
-        raise InputError("refnet reveal", expected="either --layer NAME or --all")
+    if (layer is not None) + softmax + all_ != 1:
+        raise InputError("refnet reveal", expected="one of --layer NAME, --softmax and --all")
+    if compare_threads is not None and layer is None:
+        raise InputError("--compare-threads", expected="--layer")
     if profile is not None and (not all_ or len(chosen) != 1):
         raise InputError("--output", expected="--all and one variant")
     status = OK
     for variant in chosen:
         try:
             if layer is not None:
-                _one_layer(variant, layer, tree=tree, size=size, threads=threads, quiet=quiet)
+                _one_layer(variant, layer, tree=tree, size=size, threads=threads, other=compare_threads, quiet=quiet)
+            elif softmax:
+                _softmax(variant, size=size, threads=threads, quiet=quiet)
             else:
                 _network(variant, weights, size, threads, profile, quiet=quiet)
         except VariantError as error:
@@ -67,16 +79,31 @@ def reveal(
     return status
 
 
-def _one_layer(variant: Variant, layer: str, *, tree: bool, size: int, threads: int | None, quiet: bool) -> None:
+def _one_layer(
+    variant: Variant, layer: str, *, tree: bool, size: int, threads: int | None, other: int | None, quiet: bool
+) -> None:
     from ..reveal import reveal_layer
 
     found = reveal_layer(variant, layer=layer, size=size, threads=threads)
+    compared = None if other is None else reveal_layer(variant, layer=layer, size=size, threads=other)
     if quiet:
         return
     console = output()
     console.print(f"{variant.name} {found}", soft_wrap=True, markup=False)
+    if compared is not None:
+        on = f"on {other} thread{'s' if other != 1 else ''}"
+        text = "the same" if found.adds_like(compared) else str(compared)
+        console.print(f"{on}: {text}", soft_wrap=True, markup=False)
     if tree and found.order is not None:
         _draw(console, found.order, found.terms)
+
+
+def _softmax(variant: Variant, *, size: int, threads: int | None, quiet: bool) -> None:
+    from ..reveal import reveal_softmax
+
+    found = reveal_softmax(variant, size=size, threads=threads)
+    if not quiet:
+        output().print(f"{variant.name} {found}", soft_wrap=True, markup=False)
 
 
 def _draw(console: Console, order: Order, terms: int) -> None:
@@ -109,6 +136,8 @@ def _network(variant: Variant, weights: str, size: int, threads: int | None, pat
 
 def _show(console: Console, profile: Profile) -> None:
     """How often each order and form was found, with the layers where it is rare, and what is not explained."""
+    from ..reveal import described_softmax
+
     probed = {layer: entry for layer, entry in profile.layers.items() if PROBED & entry.keys()}
     console.print(f"{profile.variant}: {len(probed)} layers probed in {profile.provenance['seconds']} s")
     seen: dict[str, list[str]] = {}
@@ -117,6 +146,9 @@ def _show(console: Console, profile: Profile) -> None:
             seen.setdefault(described(entry), []).append(layer)
     for text, layers in sorted(seen.items(), key=lambda item: -len(item[1])):
         console.print(f"{len(layers):4d}  {text}: {_named(layers)}", soft_wrap=True, markup=False)
+    for layer, entry in profile.layers.items():
+        if "softmax" in entry:
+            console.print(f"      {described_softmax(entry['softmax'])}: {layer}", soft_wrap=True, markup=False)
     show_unexplained(console, profile)
     if not profile.unexplained:
         outputs = Counter(entry["outputs"] for entry in profile.layers.values())
@@ -159,7 +191,11 @@ def _alone(entry: Mapping[str, object]) -> str:
 
         last = f"mean {entry['mean']}" if "mean" in entry else BIASES[str(entry["bias"])]
         others = [f"{part.where} {_short(part.order)}" for part in parts_of(entry)]
-        return ", ".join([in_words(formats_of(entry), _short(entry["order"]), bool(entry["fma"]), last), *others])
+        kept = entry.get("subnormals") or "kept"
+        flushed = [] if kept == "kept" else [f"subnormal {kept} taken for zero"]
+        return ", ".join(
+            [in_words(formats_of(entry), _short(entry["order"]), bool(entry["fma"]), last), *others, *flushed]
+        )
     if "batch_norm" not in entry:
         return "addition"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []

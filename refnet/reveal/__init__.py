@@ -9,7 +9,9 @@ from .network import reveal, with_constants
 from .norm_form import NormForm
 from .profile import Profile
 from .replaying import Difference, differences, replay
+from .sameness import Sameness
 from .session import Session
+from .softmax_form import SoftmaxForm, described_softmax, reveal_softmax
 from .sum_formats import SumFormats
 from .tree_finder import Found, find_tree
 
@@ -21,9 +23,12 @@ __all__ = [
     "NoTreeError",
     "NormForm",
     "Profile",
+    "Sameness",
     "Session",
+    "SoftmaxForm",
     "SumFormats",
     "check_threads",
+    "described_softmax",
     "differences",
     "find_tree",
     "forget",
@@ -39,5 +44,6 @@ __all__ = [
     "reveal",
     "reveal_layer",
     "reveal_order",
+    "reveal_softmax",
     "with_constants",
 ]

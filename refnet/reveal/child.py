@@ -47,12 +47,17 @@ class Layers:
         self.behind = False
         self.inputs: list[np.ndarray] = []
 
-    def ask_layer(self, arrays: list[np.ndarray], name: str, behind: bool = False) -> tuple[Any, list[np.ndarray]]:
-        """Take up a layer: alone, or behind a convolution and an addition that change no number."""
+    def ask_layer(
+        self, arrays: list[np.ndarray], name: str, behind: bool = False, activation: str | None = None
+    ) -> tuple[Any, list[np.ndarray]]:
+        """Take up a layer: alone, or behind a convolution and an addition that change no number.
+
+        activation: its own instead of the network's.
+        """
         shape = tuple(self.network.get_layer(name).input.shape[1:])
 
         def build() -> Any:
-            layer = self.copy_of(name)
+            layer = self.copy_of(name, **({} if activation is None else {"activation": activation}))
             kind = self.network.get_layer(name).input.dtype
             entries = [self.keras.layers.Input(shape=shape, dtype=kind) for _ in range(1 + behind)]
             tensor = self.keras.layers.Add()([self.convolved(entries[0]), entries[1]]) if behind else entries[0]
@@ -106,10 +111,10 @@ class Layers:
 
         self.build, self.model, self.taken, self.behind = compiled, compiled(), names, behind
 
-    def copy_of(self, name: str) -> Any:
-        """The same layer of the network, without its weights."""
+    def copy_of(self, name: str, **changed: Any) -> Any:
+        """The same layer of the network, without its weights; changed: what its configuration has otherwise."""
         original = self.network.get_layer(name)
-        return type(original).from_config(original.get_config())
+        return type(original).from_config({**original.get_config(), **changed})
 
     def told(self, shape: tuple[int, ...]) -> list[int]:
         """A shape, channels last."""
@@ -146,10 +151,13 @@ class Layers:
         self.inputs = [*given, np.zeros_like(given[0])] if self.behind else given
         return {}, []
 
-    def ask_run(self, arrays: list[np.ndarray], position: list[int] | None = None) -> tuple[Any, list[np.ndarray]]:
+    def ask_run(
+        self, arrays: list[np.ndarray], position: list[int] | None = None, batch: int | None = None
+    ) -> tuple[Any, list[np.ndarray]]:
         """The output with these weights, layer by layer: all of it, or one place, an index into its leading axes.
 
-        It comes back in float32, which holds all numbers of the narrower types.
+        It comes back in float32, which holds all numbers of the narrower types. batch: how many of the inputs go into
+        the model at once, instead of all.
         """
         if self.fresh:
             self.model = self.build()
@@ -157,7 +165,8 @@ class Layers:
         for layer in map(self.model.get_layer, self.taken if arrays else ()):
             layer.set_weights([next(rest) for _ in layer.weights])
         x = self.inputs if len(self.inputs) > 1 else self.inputs[0]
-        y = np.asarray(self.model.predict(x, batch_size=len(self.inputs[0]), verbose=0)).astype(np.float32)
+        size = batch or len(self.inputs[0])
+        y = np.asarray(self.model.predict(x, batch_size=size, verbose=0)).astype(np.float32)
         y = np.moveaxis(y, 1, -1) if self.first and y.ndim == 4 else y
         return {}, [y if position is None else y[tuple(position)]]
 

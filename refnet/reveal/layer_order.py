@@ -49,6 +49,11 @@ class LayerOrder:
     same: Sameness | None = None
     formats: SumFormats = FLOAT32
 
+    def adds_like(self, other: LayerOrder) -> bool:
+        """Whether both have an order, and it is the same one, the bias's place and the channels' own ways included."""
+        ways = [(each.order, each.fma, each.bias, each.mean, dict(each.channels)) for each in (self, other)]
+        return self.order is not None and ways[0] == ways[1]
+
     def __str__(self) -> str:
         if self.order is None:
             return f"{self.layer}: {self.reason}"

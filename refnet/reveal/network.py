@@ -19,10 +19,11 @@ from .norm_form import probe_norm, read_scale
 from .plain import probe_plain
 from .profile import Profile
 from .session import Session
+from .softmax_form import probe_softmax
 from .sum_formats import FLOAT32
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(layer, its place, how many there are) before a layer is probed; the plain model comes last."""
+"""Called as progress(layer, its place, how many there are) before a layer is probed; last, two of the whole."""
 
 
 def reveal(
@@ -45,7 +46,9 @@ def reveal(
     with Session(chosen, graph, threads=threads) as session:
         told = progress or (lambda layer, place, count: None)
         layers = _probed(session, graph, told)
-        told("the plain model", len(layers), len(layers) + 1)
+        told("the softmax", len(layers), len(layers) + 2)
+        layers.setdefault(graph.output.name, {}).update(_softmax_entry(session, graph.output))
+        told("the plain model", len(layers) + 1, len(layers) + 2)
         plain = _with_plain(session, graph, layers)
         profile = Profile(
             chosen.name,
@@ -137,6 +140,18 @@ def _sum_entry(session: Session, node: Node) -> dict[str, Any]:
     plain = _order_entry(session, node, behind=True)
     entry = plain if session.whole_graphs else _order_entry(session, node)
     return entry if plain == entry or "reason" in entry else {**entry, "plain": plain}
+
+
+def _softmax_entry(session: Session, output: Node) -> dict[str, Any]:
+    """That of the output layer, as Keras's classifier has it; none in other formats than float32, where the layer is not
+    dense, or too small.
+    """
+    if output.operation != "dense" or session.precision != "float32":
+        return {}
+    try:
+        return {"softmax": probe_softmax(session, output).to_json()}
+    except InputError:
+        return {}
 
 
 def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Profile:
     the backend's own process told it, threads among it.
     layers: layer -> fields of Arithmetic (FIELDS; precision and accumulate only where not all is float32), `scale`
     ("given" where constants are needed), `differing` and `outputs` of the probe; `plain`, the fields that differ in a
-    model that returns its last layer alone; a `reason` where a layer could not be explained.
+    model that returns its last layer alone; a `reason` where a layer could not be explained; `subnormals` and `same` as
+    LayerOrder has them; the last layer's `softmax`, as SoftmaxForm has it.
     constants: hash of weights -> the constants of predict that are given, such as conv1_bn/scale, (channels,) float32.
     plain: of the model that returns its last layer alone, `differing` of `outputs` for drawn pictures and weights;
     empty where some layer is not explained.

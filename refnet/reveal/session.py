@@ -100,9 +100,12 @@ class Session:
         """Whether the backend decides for a whole graph how its tensors lie, so that a layer alone tells little."""
         return self.variant.backend == "openvino"
 
-    def take(self, layer: str, *, behind: bool = False) -> tuple[int, ...]:
-        """Take up a layer, alone or behind a convolution and an addition; the shape of its input, without the batch."""
-        answer, _ = self._ask("layer", (), name=layer, behind=behind)
+    def take(self, layer: str, *, behind: bool = False, activation: str | None = None) -> tuple[int, ...]:
+        """Take up a layer, alone or behind a convolution and an addition; the shape of its input, without the batch.
+
+        activation: a name of Keras's, instead of the layer's own.
+        """
+        answer, _ = self._ask("layer", (), name=layer, behind=behind, activation=activation)
         return tuple(answer["input"])
 
     def take_together(self, layers: Sequence[str], entries: Sequence[str]) -> None:
@@ -121,9 +124,12 @@ class Session:
         """The model's inputs from now on, batch first: a layer's, or the outputs of the entries."""
         self._ask("inputs", inputs)
 
-    def run(self, *weights: np.ndarray, position: Sequence[int] | None = None) -> np.ndarray:
-        """The output, or what lies at one position of its leading axes."""
-        _, arrays = self._ask("run", weights, position=None if position is None else list(position))
+    def run(self, *weights: np.ndarray, position: Sequence[int] | None = None, batch: int | None = None) -> np.ndarray:
+        """The output, or what lies at one position of its leading axes. Without weights, those of the last run.
+
+        batch: how many of the inputs go into the model at once, instead of all.
+        """
+        _, arrays = self._ask("run", weights, position=None if position is None else list(position), batch=batch)
         return arrays[0]
 
     def describe(self) -> Mapping[str, Any]:
