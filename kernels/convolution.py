@@ -54,8 +54,9 @@ class PackedKernel:
 class Epilogue:
     """What follows the sum while the outputs are in registers: batch normalisation, shortcut, ReLU, in that order.
 
-    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted, (1 / p, p) of
-    modulo, which float64 only has.  relu: a name in RECTIFIERS.
+    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted; of ops.shifts_last
+    the convolution's s and all that is added last, and the shortcut's s' if it has one; (1 / p, p) of modulo, which
+    float64 only has.  relu: a name in RECTIFIERS.
     """
 
     norm: str = "none"

@@ -19,8 +19,9 @@ ACCUMULATORS = {64: 28, 32: 12, 16: 12}  # registers for accumulators, by the ve
 VECTORS = 2  # a tile's columns, in vectors
 FRESH, ON_TOP = 1, 2  # how a piece starts: a chain from +0 or the bias, or from the newest value of the stack
 FOUR = 3  # a piece of four chains of one term each, added in pairs
-# batch normalisation in the epilogue, by number; or, for sums of residues, their remainder
-NORMS = ("none", "centred", "shifted", "shifted-fma", "modulo")
+# batch normalisation in the epilogue, by number; shifts-last also says how a shortcut is added to it; modulo is the
+# remainder of sums of residues
+NORMS = ("none", "centred", "shifted", "shifted-fma", "shifts-last", "modulo")
 RECTIFIERS = ("none", *RELUS)  # ReLU in the epilogue, by number
 
 

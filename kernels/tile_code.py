@@ -215,7 +215,7 @@ def _run_tile(
 
     a: packed rows.  b: packed columns.  pieces: `count` rows of four integers (pieces_of).  stack: room for the
     schedule's depth.  c, shortcut: rows `stride` elements apart, planes `plane`.  start, bias, first, second, third:
-    vectors over columns whose planes are `across` apart.  start, bias, shortcut: 0 where there is none.
+    vectors over columns whose planes are `across` apart.  start, bias, third, shortcut: 0 where there is none.
     """
     if not isinstance(code, types.IntegerLiteral):
         return None
@@ -229,7 +229,7 @@ def _run_tile(
         then = TileEpilogue(emit, across=across, stride=stride, plane=plane)
         then.add_bias(bias)
         then.normalise(form, tuple(vectors))
-        then.add_shortcut(shortcut)
+        then.add_shortcut(shortcut, form, tuple(vectors))
         then.rectify(relu)
         then.write(c)
         return context.get_dummy_value()
