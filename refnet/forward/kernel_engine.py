@@ -9,9 +9,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from .. import ops
-from ..arithmetic import Arithmetic, planewise
+from ..arithmetic import Arithmetic, planewise, stored
 from ..arithmetic.formats import Array
-from ..kernels import pooling
+from ..kernels import elementwise, pooling
 from ..kernels.any_order import convolve, prepare
 from ..kernels.convolution import NO_PADDING, Epilogue
 from ..ops import Padding, Pair
@@ -37,6 +37,21 @@ class KernelEngine(SpecEngine):
         pixels = planewise(lambda plane: plane[:, None, None, :], x)
         y = self._convolve(pixels, kernel[None, None], bias, strides=(1, 1), padding=NO_PADDING)
         return planewise(lambda plane: plane[:, 0, 0, :], y)
+
+    def batch_norm(self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float) -> Array:
+        def vectors() -> tuple[Any, ...]:
+            own = (stored(vector, self.arithmetic.parameters) for vector in (gamma, beta, mean, variance))
+            how: dict[str, Any] = {"epsilon": epsilon, "arithmetic": self.arithmetic, **self.constants.of(self.layer)}
+            return ops.norm_vectors(*own, **how)
+
+        of_weights = self._prepared(self.layer, self.arithmetic, vectors, self.constants.hash)
+        return elementwise.normalised(x, of_weights, arithmetic=self.arithmetic, threads=self.threads)
+
+    def relu(self, x: Array) -> Array:
+        return elementwise.relu(x, arithmetic=self.arithmetic, threads=self.threads)
+
+    def add(self, x: Array, y: Array) -> Array:
+        return elementwise.add(x, y, arithmetic=self.arithmetic, threads=self.threads)
 
     def max_pool(self, x: Array, *, size: Pair, strides: Pair) -> Array:
         return pooling.max_pool(x, size=size, strides=strides, threads=self.threads)
