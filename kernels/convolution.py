@@ -20,7 +20,7 @@ from .jit import compiled, native
 from .pack import pack_columns, pieces_of
 from .rounding import operands
 from .threads import run_kernel
-from .tile import CHUNK, NORMS, RECTIFIERS, Tile, tile_for
+from .tile import CHUNK, NORMS, RECTIFIERS, Tile, stack_for, tile_for
 
 Share = tuple[int, int, int, int]
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -54,8 +54,9 @@ class PackedKernel:
 class Epilogue:
     """What follows the sum while the outputs are in registers: batch normalisation, shortcut, ReLU, in that order.
 
-    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted, (1 / p, p) of
-    modulo, which float64 only has.  relu: a name in RECTIFIERS.
+    norm: a name in NORMS.  vectors: (mean, s, beta) where it is centred, (s, t) where it is shifted; of ops.shifts_last
+    the convolution's s and all that is added last, and the shortcut's s' if it has one; (1 / p, p) of modulo, which
+    float64 only has.  relu: a name in RECTIFIERS.
     """
 
     norm: str = "none"
@@ -164,7 +165,7 @@ def _plan(
     out_w = (width + left + right - kernel_w) // strides[1] + 1
     pixels, terms = images * out_h * out_w, kernel_h * kernel_w * channels
     schedule = schedule_of(arithmetic.summation, terms)
-    tile = tile_for(arithmetic, pixels, stacks=len(schedule.lengths) > 1, unrounded=unrounded)
+    tile = tile_for(arithmetic, pixels, stack=stack_for(schedule), unrounded=unrounded)
     size = np.dtype(tile.sums.working).itemsize
     tile_bytes = -(-terms // CHUNK) * tile.lines * CHUNK * size
     shares = list(_shares(-(-pixels // tile.rows), -(-filters // tile.columns), tile, tile_bytes, threads))

@@ -38,7 +38,8 @@ def place_arrays(
     """The addresses of a convolution's arrays, 0 for empty ones, into its table."""
     table[X], table[KERNEL], table[Y] = x.ctypes.data, kernel_.ctypes.data, y.ctypes.data
     table[START], table[BIAS] = start.ctypes.data if start.size else 0, bias.ctypes.data if bias.size else 0
-    table[FIRST], table[SECOND], table[THIRD] = first.ctypes.data, second.ctypes.data, third.ctypes.data
+    table[FIRST], table[SECOND] = first.ctypes.data, second.ctypes.data
+    table[THIRD] = third.ctypes.data if third.size else 0
     table[SHORTCUT] = shortcut.ctypes.data if shortcut.size else 0
     table[SCRATCH] = scratch.ctypes.data
 
@@ -149,6 +150,7 @@ def convolve_shares(code: int, table: int) -> None:
     outputs = pixels * filters * size
     edge_line, edge_plane = columns * size, rows * columns * size
     start, bias, shortcut = integer_at(table, START), integer_at(table, BIAS), integer_at(table, SHORTCUT)
+    third = integer_at(table, THIRD)
     scratch = integer_at(table, SCRATCH) + take_next(table + ENTERED * 8) * integer_at(table, SCRATCH_SIZE)
     edge, packed = scratch + integer_at(table, EDGE_AT), scratch + integer_at(table, PACKED_AT)
     share = take_next(table + TAKEN * 8)
@@ -181,7 +183,7 @@ def convolve_shares(code: int, table: int) -> None:
                     y, line // size, plane // size, integer_at(table, ACROSS), start + vector if start else 0,
                     bias + vector if bias else 0, integer_at(table, AFTER), integer_at(table, FORM),
                     integer_at(table, FIRST) + vector, integer_at(table, SECOND) + vector,
-                    integer_at(table, THIRD) + vector, other, integer_at(table, RELU),
+                    third + vector if third else 0, other, integer_at(table, RELU),
                 )  # fmt: skip
                 if not whole:
                     y, line = integer_at(table, Y) + target, filters * size

@@ -12,15 +12,19 @@ import numpy as np
 
 from ..arithmetic import CHAINS, NUMBERS, RELUS, Arithmetic
 from ..arithmetic.formats import Format
+from ..arithmetic.schedule import Schedule
 from .jit import vector_bytes
 
 CHUNK = 144  # terms of one row that lie together in a packed tile, so that the rows' distance is a constant
 ACCUMULATORS = {64: 28, 32: 12, 16: 12}  # registers for accumulators, by the vector's bytes
 VECTORS = 2  # a tile's columns, in vectors
+STACKS = ("none", "memory", "registers")  # where the values of finished chains are; in registers the newest is
+LONG_CHAIN = 32  # terms of a chain whose value can wait in memory
 FRESH, ON_TOP = 1, 2  # how a piece starts: a chain from +0 or the bias, or from the newest value of the stack
 FOUR = 3  # a piece of four chains of one term each, added in pairs
-# batch normalisation in the epilogue, by number; or, for sums of residues, their remainder
-NORMS = ("none", "centred", "shifted", "shifted-fma", "modulo")
+# batch normalisation in the epilogue, by number; shifts-last also says how a shortcut is added to it; modulo is the
+# remainder of sums of residues
+NORMS = ("none", "centred", "shifted", "shifted-fma", "shifts-last", "modulo")
 RECTIFIERS = ("none", *RELUS)  # ReLU in the epilogue, by number
 
 
@@ -28,7 +32,7 @@ RECTIFIERS = ("none", *RELUS)  # ReLU in the epilogue, by number
 class Tile:
     """What a tile is generated from: a name in CHAINS, the formats of sums and of layers' outputs, and its size.
 
-    stacks: whether it runs schedules of several chains.  operand_planes: those of the numbers that are multiplied.
+    stack: a name in STACKS, "none" for schedules of one chain.  operand_planes: those of what is multiplied.
     """
 
     chain: str
@@ -37,7 +41,7 @@ class Tile:
     rows: int
     lanes: int
     vectors: int = VECTORS
-    stacks: bool = False
+    stack: str = "none"
     operand_planes: int = 1
 
     @property
@@ -52,7 +56,7 @@ class Tile:
     @property
     def adds_fours(self) -> bool:
         """Whether it has a way of its own for four chains of one term each."""
-        return self.stacks and self.chain in ("plain", "fused") and self.sums.is_working
+        return self.stack == "registers" and self.chain in ("plain", "fused") and self.sums.is_working
 
     @property
     def code(self) -> int:
@@ -60,19 +64,25 @@ class Tile:
         formats = list(NUMBERS.values())
         numbers = (list(CHAINS).index(self.chain), formats.index(self.sums), formats.index(self.storage))
         code = 0
-        for number in (*numbers, self.rows, self.lanes, self.vectors, int(self.stacks), self.operand_planes):
+        for number in (*numbers, self.rows, self.lanes, self.vectors, STACKS.index(self.stack), self.operand_planes):
             code = code << 6 | number
         return code
 
     @classmethod
     def from_code(cls, code: int) -> Tile:
-        chain, sums, storage, *sizes, stacks, planes = ((code >> shift) & 63 for shift in range(42, -1, -6))
+        chain, sums, storage, *sizes, stack, planes = ((code >> shift) & 63 for shift in range(42, -1, -6))
         formats = list(NUMBERS.values())
         rows, lanes, vectors = sizes
-        return cls(list(CHAINS)[chain], formats[sums], formats[storage], rows, lanes, vectors, bool(stacks), planes)
+        return cls(list(CHAINS)[chain], formats[sums], formats[storage], rows, lanes, vectors, STACKS[stack], planes)
 
 
-def tile_for(arithmetic: Arithmetic, rows: int, *, stacks: bool = False, unrounded: bool = False) -> Tile:
+def stack_for(schedule: Schedule) -> str:
+    """The name in STACKS: a value that is needed soon stays in registers, which long chains have better use for."""
+    chains = len(schedule.lengths)
+    return "none" if chains == 1 else "memory" if schedule.lengths.sum() >= LONG_CHAIN * chains else "registers"
+
+
+def tile_for(arithmetic: Arithmetic, rows: int, *, stack: str = "none", unrounded: bool = False) -> Tile:
     """The tile for a product of `rows` rows on this machine: as high as its registers allow, or less high where that
     leaves fewer rows idle (49 rows are 3.5 tiles of 14, but nearly 5 of 10).
 
@@ -82,10 +92,12 @@ def tile_for(arithmetic: Arithmetic, rows: int, *, stacks: bool = False, unround
     lanes = vector_bytes() // np.dtype(sums.working).itemsize
     pair = unrounded and sums.planes == 2
     chain = "pair" if pair else arithmetic.chain
-    numbers = CHAINS[chain].width + stacks
-    free = ACCUMULATORS[vector_bytes()] - 4 * stacks  # moving values to and from the stack takes some
+    # moving the newest value to and from its registers takes some; so do products that are rounded, beside a stack
+    taken = stack == "registers" or (stack == "memory" and chain != "fused")
+    numbers = CHAINS[chain].width + (stack == "registers")
+    free = ACCUMULATORS[vector_bytes()] - 4 * taken
     high = max(1, free // (VECTORS * numbers * (sums.planes if pair else sums.planes**2)))
     low = max(1, high * 5 // 7)
     height = low if rows > 2 * high and -rows % low + rows // 16 < -rows % high else high
     stored = sums if unrounded else arithmetic.storage
-    return Tile(chain, sums, stored, height, lanes, stacks=stacks, operand_planes=arithmetic.operand.planes)
+    return Tile(chain, sums, stored, height, lanes, stack=stack, operand_planes=arithmetic.operand.planes)

@@ -20,7 +20,7 @@ from ..arithmetic.double_double import DoubleDoubleOps
 from .llvm_ops import LLVMOps, RoundedOps
 from .tile import CHUNK, FOUR, FRESH, ON_TOP, Tile
 from .tile_epilogue import TileEpilogue
-from .tile_stack import TileStack
+from .tile_stack import STACKS, TileStack
 
 
 class TileCode:
@@ -113,7 +113,7 @@ class TileCode:
     def run(self, a: Any, b: Any, pieces: Any, count: Any, stack: Any, start: Any, across: Any) -> None:
         """All pieces of the schedule; the sums are left in the first number of each state."""
         a, b, first = (self.variable(value) for value in (a, b, start))
-        stack = TileStack(self, stack)
+        values = STACKS[self.tile.stack](self, stack) if self.tile.stack in STACKS else None
         line = self.tile.columns * self.tile.operand_planes * self.bytes
         with self.loop(count) as piece:
             at = self.builder.mul(piece, self.number(4))
@@ -126,27 +126,27 @@ class TileCode:
                     with at_once:
                         self.add_four(self.builder.load(a), self.builder.load(b))
                     with one_by_one:
-                        self.grow(starts, length, a, b, first, across, stack)
+                        self.grow(starts, length, a, b, first, across, values)
             else:
-                self.grow(starts, length, a, b, first, across, stack)
+                self.grow(starts, length, a, b, first, across, values)
             self.increase(a, self.builder.mul(skip, self.number(self.bytes)))
             self.increase(b, self.builder.mul(length, self.number(line)))
             with self.builder.if_then(self.builder.icmp_signed(">=", merges, self.number(0))):
                 for state in self.state.values():
                     self.put(self.chain.value(self.ops, tuple(map(self.get, state))), state[0])
-                if self.tile.stacks:
-                    stack.add_newest(merges)
-        if self.tile.stacks:
-            stack.take_newest()
+                if values:
+                    values.add_newest(merges)
+        if values:
+            values.take_newest()
 
-    def grow(self, starts: Any, length: Any, a: Any, b: Any, first: Any, across: Any, stack: TileStack) -> None:
+    def grow(self, starts: Any, length: Any, a: Any, b: Any, first: Any, across: Any, values: TileStack | None) -> None:
         """The next `length` terms of a chain, which begins here where `starts` says so."""
         with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(FRESH))):
             self.start_chains(self.builder.load(first), across)
             self.builder.store(self.number(0), first)
-        if self.tile.stacks:
+        if values:
             with self.builder.if_then(self.builder.icmp_signed("==", starts, self.number(ON_TOP))):
-                stack.take_newest()
+                values.take_newest()
         with self.loop(length) as k:
             self.step(self.builder.load(a), self.builder.load(b), k)
 
@@ -216,8 +216,8 @@ def _run_tile(
 
     a: packed rows.  b: packed columns.  pieces: `count` rows of four integers (pieces_of).  stack: room for the
     schedule's depth.  c, shortcut: rows `stride` elements apart, planes `plane`.  start, bias, first, second, third:
-    vectors over columns whose planes are `across` apart.  start, bias, shortcut: 0 where there is none.  after: not 0
-    where the bias is added to the sum as stored.
+    vectors over columns whose planes are `across` apart.  start, bias, third, shortcut: 0 where there is none.  after:
+    not 0 where the bias is added to the sum as stored.
     """
     if not isinstance(code, types.IntegerLiteral):
         return None
@@ -232,7 +232,7 @@ def _run_tile(
         then = TileEpilogue(emit, across=across, stride=stride, plane=plane)
         then.add_bias(bias, after)
         then.normalise(form, tuple(vectors))
-        then.add_shortcut(shortcut)
+        then.add_shortcut(shortcut, form, tuple(vectors))
         then.rectify(relu)
         then.write(c)
         return context.get_dummy_value()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ..arithmetic import RELUS
 from .tile import NORMS, RECTIFIERS
+
+SHIFTS_LAST = "shifts-last"
 
 
 class TileEpilogue:
@@ -33,11 +35,15 @@ class TileEpilogue:
             self._change(self._stored)
 
     def normalise(self, form: Any, vectors: tuple[Any, ...]) -> None:
-        """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t); or modulo (1 / p, p)."""
+        """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t); or modulo (1 / p, p).
+
+        Where shifts come last its product x s alone, not rounded to storage.
+        """
         ops, stored = self.code.elementwise, self._stored
         forms: dict[str, tuple[Callable[..., Any], int]] = {
             "centred": (lambda x, mean, s, beta: stored(ops.add(ops.mul(ops.sub(x, mean), s), beta)), 3),
             "shifted": (lambda x, s, t: stored(ops.add(ops.mul(x, s), t)), 2),
+            SHIFTS_LAST: (ops.mul, 1),
         }
         if self.tile.sums.planes == 1:
             forms["shifted-fma"] = (lambda x, s, t: stored(ops.fma(x, s, t)), 2)
@@ -57,12 +63,18 @@ class TileEpilogue:
         q = ops.sub(ops.fma(x, inverse, integers), integers)
         return ops.fma(ops.neg(q), p, x)
 
-    def add_shortcut(self, shortcut: Any) -> None:
-        with self.code.given(shortcut):
-            for slots, offset in self._outputs():
-                other = self.code.load(shortcut, offset, self.plane, self.tile.storage.planes)
-                other = other if isinstance(other, tuple) else self.code.lifted(other)
-                self.code.put(self._stored(self.code.elementwise.add(other, self.code.get(slots))), slots)
+    def add_shortcut(self, shortcut: Any, form: Any, vectors: tuple[Any, ...]) -> None:
+        """The addition; where shifts come last the shift behind it, and the shortcut times its factor if it has one."""
+        ops, stored, (_, shift, factor) = self.code.elementwise, self._stored, vectors
+        with self.code.given(shortcut), self._whether(form, NORMS.index(SHIFTS_LAST)) as (last, outputs):
+            with outputs:
+                self._change(lambda x, y: stored(ops.add(y, x)), (), shortcut)
+            with last, self._whether(factor, 0) as (alone, scaled):
+                with alone:
+                    self._change(lambda x, y, t: stored(ops.add(ops.add(y, x), t)), (shift,), shortcut)
+                with scaled:
+                    operation = lambda x, y, t, s: stored(ops.add(ops.add(ops.mul(y, s), x), t))  # noqa: E731
+                    self._change(operation, (shift, factor), shortcut)
 
     def rectify(self, form: Any) -> None:
         for name, comparison in RELUS.items():
@@ -70,20 +82,34 @@ class TileEpilogue:
                 self._change(partial(self.code.native.relu, comparison))
 
     def write(self, c: Any) -> None:
-        for slots, offset in self._outputs():
-            self.code.store(self.code.get(slots), c, offset, self.plane, self.tile.storage.planes)
+        for row, column in self.code.places:
+            value = self.code.get(self.code.state[row, column][0])
+            self.code.store(value, c, self._offset(row, column), self.plane, self.tile.storage.planes)
 
     def _chosen(self, form: Any, number: int) -> Any:
         return self.builder.if_then(self.builder.icmp_signed("==", form, self.code.number(number)))
 
-    def _change(self, operation: Callable[..., Any], vectors: tuple[Any, ...] = ()) -> None:
-        """value = operation(value, vectors of its columns) for every output."""
+    def _whether(self, form: Any, number: int) -> Any:
+        return self.builder.if_else(self.builder.icmp_signed("==", form, self.code.number(number)))
+
+    def _change(self, operation: Callable[..., Any], vectors: tuple[Any, ...] = (), shortcut: Any = None) -> None:
+        """value = operation(value, what the shortcut has there if it is given, vectors of its columns)."""
         code, planes = self.code, self.tile.sums.planes
         for column in range(self.tile.vectors):
             loaded = [code.load(vector, code.column(column), self.across, planes) for vector in vectors]
             for row in range(self.tile.rows):
                 slots = code.state[row, column][0]
-                code.put(operation(code.get(slots), *loaded), slots)
+                beside = [] if shortcut is None else [self._stored_at(shortcut, self._offset(row, column))]
+                code.put(operation(code.get(slots), *beside, *loaded), slots)
+
+    def _stored_at(self, address: Any, offset: Any) -> Any:
+        """A number of a layer's outputs, as one of this tile's sums."""
+        number = self.code.load(address, offset, self.plane, self.tile.storage.planes)
+        return number if isinstance(number, tuple) else self.code.lifted(number)
+
+    def _offset(self, row: int, column: int) -> Any:
+        """How far from the tile's first output that of a row and a column of vectors lies."""
+        return self.builder.add(self.builder.mul(self.stride, self.code.number(row)), self.code.column(column))
 
     def _stored(self, x: Any) -> Any:
         """x rounded once to storage, still a number of this tile's sums."""
@@ -91,9 +117,3 @@ class TileEpilogue:
         if self.tile.sums.planes == 1:
             return native.round_to(x, storage)
         return x if storage.planes == 2 else self.code.lifted(native.narrowed(x, storage))
-
-    def _outputs(self) -> Iterator[tuple[list[Any], Any]]:
-        """The slots of each output and its offset from the tile's first."""
-        for row, column in self.code.places:
-            line = self.builder.mul(self.stride, self.code.number(row))
-            yield self.code.state[row, column][0], self.builder.add(line, self.code.column(column))

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import refnet.bench.session
 from refnet.arithmetic import ORDERS, PRECISIONS
 from refnet.arithmetic.double_double import DoubleDouble
+from refnet.backends import VARIANTS
 from refnet.bench import BASE, DEFAULT_ORDERS, GOALS, TRUTH, Bench, Row, default_precisions, label, parse
 from refnet.bench.arithmetics import arithmetics, reference
 from refnet.bench.compare import changes, different_conditions
@@ -31,6 +32,7 @@ from refnet.bench.pareto import dominates, front
 from refnet.bench.peers import PEERS, Peer, select_peers
 from refnet.bench.pictures import fresh_pictures
 from refnet.bench.plot import peer_points, plot, points
+from refnet.bench.replays import profiles_of, replays_of
 from refnet.bench.rows import KINDS, relative_times
 from refnet.bench.session import Plan, Session
 from refnet.bench.shapes import convolutions
@@ -45,6 +47,7 @@ from refnet.errors import InputError, VariantError
 from refnet.graph import resnet
 from refnet.images import bundled_image, load_image
 from refnet.provenance import provenance
+from refnet.reveal import Profile, keep
 from refnet.weights import load_weights
 
 ALL = arithmetics(default_precisions(), DEFAULT_ORDERS)
@@ -67,6 +70,7 @@ def bench() -> Bench:
             row(BASE, [2.0, 4.0, 3.0], error=2e-6),
             row("float64 sequential", [6.0, 8.0], BASE, [3.0, 4.0], error=1e-15),
             row("double-double sequential", [60.0], "float64 sequential", [3.0], error=0.0),
+            row("jax, logits", [0.5], BASE, [0.4], kind="replay"),
             row("56x56 1x1 64->64", [1e-4], "sgemm", [2e-4], kind="shape"),
             row(BASE, [4.5e8], kind="memory", unit="bytes"),
         ),
@@ -310,6 +314,52 @@ def test_a_session_measures_what_was_planned_and_a_peer_that_dies_is_a_row(small
     assert base and kahan and 0 < kahan < base < 1e-4
     seeds = [request["seed"] for request in worker.requests if request["batch"] == 1]
     assert len(set(seeds)) == len(seeds)
+
+
+def small_profile() -> Profile:
+    """Another order in one layer; of pictures of 32 x 32."""
+    layers = {"conv2_block1_1_conv": {"order": "reversed", "fma": True, "bias": "last"}}
+    return Profile("torch", ("ResNet50", "v1"), (32, 32), {}, layers, provenance={"threads": None})
+
+
+def test_replays_are_timed_beside_plain_passes_that_give_the_same_layers(small) -> None:
+    weights, base = small
+    plan = Plan((), (), 1, repeats=2, shapes=False, memory=False, pause=0.0, profiles=(small_profile(),))
+    session, told = Session(plan, weights, base), []
+    rows = list(session.rows(told.append))
+    assert [(row.kind, row.subject, row.other) for row in rows] == [
+        ("replay", "torch, logits", BASE),
+        ("replay", "torch, every layer", f"{BASE}, every layer"),
+    ]
+    assert len(session) == len(rows) == len(told) and all(len(row.values) == 2 for row in rows)
+    goal = next(goal for goal in GOALS if goal.kind == "replay")
+    assert {row.subject for row in goal.judge(rows).rows} == {row.subject for row in rows}
+
+
+def test_a_replay_and_its_plain_pass_compute_what_their_names_say(small) -> None:
+    weights, base = small
+    logits, layers = replays_of(small_profile(), weights, weights, 1)
+    order = {"conv2_block1_1_conv": "reversed"}
+    for one in logits, layers:
+        own, plain = one.own(base), one.plain(base)
+        assert type(own) is type(plain)
+    assert (logits.own(base) == refnet.predict(base, weights, order=order, classifier_activation=None)).all()
+    assert (logits.plain(base) == refnet.predict(base, weights, classifier_activation=None)).all()
+    assert (layers.own(base)["predictions"] == logits.own(base)).all() and len(layers.own(base)) == len(own)
+    assert (layers.plain(base)["predictions"] == logits.plain(base)).all()
+    assert (logits.own(base) != logits.plain(base)).any()
+
+
+def test_profiles_without_the_constants_of_the_weights_are_left_out(small, tmp_path, monkeypatch) -> None:
+    weights, _ = small
+    monkeypatch.setattr("refnet.reveal.kept_profiles.cache_folder", lambda: tmp_path)
+    given = {"conv1_bn": {"batch_norm": "shifted", "shift": "rounded", "scale": "given"}}
+    keep(small_profile(), VARIANTS["torch"], weights)
+    keep(dataclasses.replace(small_profile(), variant="jax", layers=given), VARIANTS["jax"], weights)
+    assert [profile.variant for profile in profiles_of("kept", weights, (32, 32), None)] == ["torch"]
+    assert profiles_of("none", weights, (32, 32), None) == ()
+    small_profile().save(tmp_path / "p.json")
+    assert [profile.variant for profile in profiles_of(str(tmp_path / "p.json"), weights, (32, 32), None)] == ["torch"]
 
 
 def test_a_peer_that_is_not_installed_is_a_row_for_each_batch(small, monkeypatch) -> None:

@@ -14,7 +14,7 @@ from refnet.arithmetic import BATCH_NORM_FORMS, CONSTANTS, RELUS, Arithmetic
 from refnet.errors import InputError
 from refnet.forward.constants import checked_constants
 from refnet.forward.engine import SpecEngine
-from refnet.forward.fusion import Step, fused_steps
+from refnet.forward.fusion import Step, steps_of
 from refnet.forward.kernel_engine import KernelEngine
 from refnet.forward.walk import evaluate
 from refnet.graph import BATCH_NORM_EPSILON, Node
@@ -120,7 +120,8 @@ PRECISIONS = (*FORMATS, "float16", "tf32", "double-double")
 @pytest.fixture(scope="module")
 def step(synthetic: Weights) -> Step:
     """The first convolution with its padding, its batch normalisation and its ReLU."""
-    return next(step for step in fused_steps(synthetic.graph((SIZE, SIZE)), frozenset()) if step.node("conv2d"))
+    steps = steps_of(synthetic.graph((SIZE, SIZE)), frozenset(), frozenset())
+    return next(step for step in steps if step.node("conv2d"))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,9 @@ def one_by_one(step: Step, engine: SpecEngine, weights: Weights, x: Any) -> Any:
     pad, convolution, norm, relu = step.nodes
     y = evaluate(pad, engine, weights, x)
     if engine.arithmetic.norm.joined:
-        y = engine.fused(Step((convolution, norm), ()), weights, y)
+        y = engine.fused(
+            Step((convolution, norm), ()), dict.fromkeys((convolution.name, norm.name), engine.arithmetic), weights, y
+        )
     else:
         y = evaluate(norm, engine, weights, evaluate(convolution, engine, weights, y))
     return evaluate(relu, engine, weights, y)
@@ -159,19 +162,58 @@ def test_a_fused_step_is_its_layers_one_after_another(
     arithmetic = Arithmetic(precision, batch_norm=form, relu=relu)
     spec, fast = SpecEngine(arithmetic), KernelEngine(arithmetic, step.main.name, threads=2)
     x = spec.storage(picture)
-    ours, expected = (planes(y) for y in (fast.fused(step, with_zeros, x), one_by_one(step, spec, with_zeros, x)))
+    planned = {node.name: arithmetic for node in step.nodes}
+    fused = fast.fused(step, planned, with_zeros, x)
+    ours, expected = planes(fused), planes(one_by_one(step, spec, with_zeros, x))
     assert [plane.tobytes() for plane in ours] == [plane.tobytes() for plane in expected]
     keeps = relu == "signed-zero" and form != "folded" and precision != "double-double"  # these two add a +0 before
     assert (np.signbit(ours[0]) & (ours[0] == 0)).any() == keeps
 
 
-def test_a_relu_of_another_form_is_a_step_of_its_own(synthetic: Weights, picture: np.ndarray) -> None:
-    """In one step with the convolution it would have that layer's form: bits that no later layer would show."""
-    ends: dict[str, list[str]] = {"positive": [], "signed-zero": []}
-    for form, seen in ends.items():
-        progress = lambda node, seen=seen: seen.append(node.name)  # noqa: E731
-        refnet.predict(picture, synthetic, relu={"conv1_relu": form}, progress=progress)
-    assert set(ends["signed-zero"]) - set(ends["positive"]) == {"conv1_bn"}
+OWN_FORMS: dict[str, dict[str, Any]] = {
+    "forms by block": {"batch_norm": {"conv2_*": "shifted", "conv3_*_bn": "shifted-fma"}, "shift": {"*_bn": "fused"}},
+    "a ReLU": {"relu": {"conv1_relu": "signed-zero", "conv4_*": "signed-zero"}},
+    "shifts last in some blocks": {"batch_norm": {"*_bn": "shifted"}, "addition": {"conv[23]*_add": "shifts-last"}},
+    "a folded block": {"batch_norm": {"conv2_block1_*": "folded", "conv3_*_bn": "shifted"}},
+}
+
+
+def steps_and_result(weights: Weights, x: np.ndarray, **how: Any) -> tuple[list[str], np.ndarray]:
+    """The last layer of each step of predict, and its result."""
+    ends: list[str] = []
+    y = refnet.predict(x, weights, progress=lambda node: ends.append(node.name), **LOGITS, **how)
+    return ends, y
+
+
+@pytest.mark.parametrize("how", OWN_FORMS.values(), ids=OWN_FORMS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_layers_of_a_step_keep_forms_of_their_own(
+    how: dict[str, Any], precision: str, with_zeros: Weights, picture: np.ndarray
+) -> None:
+    """As many steps as where all layers are alike, and the bits of the layers one by one."""
+    ends, y = steps_and_result(with_zeros, picture, precision=precision, **how)
+    alike, other = steps_and_result(with_zeros, picture, precision=precision)
+    assert len(ends) == len(alike) < 60
+    assert same(y, refnet.activations(picture, with_zeros, precision=precision, **how)["predictions"])
+    assert same(y, other) == ("relu" in how)  # the next convolution adds +0 to a -0
+
+
+@pytest.mark.parametrize("precision", ["float16", "double-double"])
+def test_shifts_last_in_pairs_and_in_narrow_sums(precision: str, with_zeros: Weights, picture: np.ndarray) -> None:
+    how: dict[str, Any] = {"precision": precision, **OWN_FORMS["shifts last in some blocks"]}
+    how |= {"accumulate": "float16"} if precision == "float16" else {}
+    y = refnet.predict(picture, with_zeros, **LOGITS, **how)
+    expected = refnet.activations(picture, with_zeros, **how)["predictions"]  # each layer alone, its addition by ops
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(planes(y), planes(expected), strict=True))
+
+
+def test_a_layer_without_a_kernel_keeps_the_others_in_their_steps(synthetic: Weights, picture: np.ndarray) -> None:
+    """A fused sum runs by the definition: its convolution is a step of its own, and all others stay as they are."""
+    order = {"conv5_block1_1_conv": "tree:{0..1023}"}
+    ends, y = steps_and_result(synthetic, picture, order=order)
+    alike, _ = steps_and_result(synthetic, picture)
+    assert set(ends) - set(alike) == {"conv5_block1_1_conv", "conv5_block1_1_bn"} and set(alike) <= set(ends)
+    assert same(y, refnet.activations(picture, synthetic, order=order)["predictions"])
 
 
 def sum_of(weights: Weights, x: np.ndarray, channel: int, place: tuple[int, int]) -> judge.Number:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,9 +21,21 @@ import refnet.weights
 from refnet.arithmetic import Arithmetic
 from refnet.backends import VARIANTS, Run
 from refnet.cli import main
+from refnet.errors import InputError
 from refnet.forward.kernel_engine import KernelEngine
 from refnet.forward.walk import evaluate
-from refnet.reveal import Difference, Profile, checking, keep, kept_profile, kept_profiles, lost_in, lost_layers, replay
+from refnet.reveal import (
+    Difference,
+    Profile,
+    checking,
+    keep,
+    kept_profile,
+    kept_profiles,
+    lost_in,
+    lost_layers,
+    remembered_checks,
+    replay,
+)
 from refnet.reveal.checking import asked_again, explained_by
 
 WEIGHTS, PICTURE = random_weights(), random_images(1)
@@ -124,27 +138,132 @@ def test_a_form_of_batch_normalisation_that_changed_is_lost(now: Any) -> None:
     assert layer in norms
 
 
-def test_a_kept_profile_is_given_if_it_holds(now: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of one kept profile, of which nobody knows any more that it holds."""
     monkeypatch.setattr(kept_profiles, "reveal", lambda *_, **__: pytest.fail("revealed"))
     keep(profile_of(), TORCH, WEIGHTS, folder=tmp_path)
-    now(profile_of())
-    assert kept_profile(TORCH, WEIGHTS, (32, 32), folder=tmp_path).to_json() == profile_of().to_json()
+    for record in (tmp_path / "checked").iterdir():
+        record.unlink()
+    return tmp_path
+
+
+def given(folder: Path, **how: Any) -> dict[str, Any]:
+    return kept_profile(TORCH, WEIGHTS, (32, 32), folder=folder, **how).to_json()
+
+
+def test_a_kept_profile_is_given_if_it_holds(now: Any, kept: Path) -> None:
     now(None)
-    unchecked = kept_profile(TORCH, WEIGHTS, (32, 32), folder=tmp_path, check=False)
-    assert unchecked.to_json() == profile_of().to_json()
+    assert given(kept, check="never") == profile_of().to_json()
+    with pytest.raises(pytest.fail.Exception, match="the framework was started"):
+        given(kept)
+    now(profile_of())
+    assert given(kept) == profile_of().to_json()
+
+
+def test_a_check_counts_for_a_day(now: Any, kept: Path) -> None:
+    """The second use starts no framework; `always` does."""
+    now(profile_of())
+    given(kept)
+    now(None)
+    assert given(kept) == profile_of().to_json()
+    with pytest.raises(pytest.fail.Exception, match="the framework was started"):
+        given(kept, check="always")
+
+
+def test_what_was_just_revealed_is_not_asked_again(now: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now(None)
+    keep(profile_of(), TORCH, WEIGHTS, folder=tmp_path / "of a command")
+    assert given(tmp_path / "of a command") == profile_of().to_json()
+    monkeypatch.setattr(kept_profiles, "reveal", lambda *_, **__: profile_of())
+    for _ in range(2):
+        assert given(tmp_path / "of a call") == profile_of().to_json()
+
+
+def a_day_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = remembered_checks._now()
+    monkeypatch.setattr(remembered_checks, "_now", lambda: then + timedelta(days=1))
+
+
+def before_the_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = remembered_checks._now()
+    monkeypatch.setattr(remembered_checks, "_now", lambda: then - timedelta(minutes=5))
+
+
+def after_another_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "boot").write_text("another")
+    monkeypatch.setattr(remembered_checks, "BOOT", folder / "boot")
+
+
+def with_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = folder.glob("*.json")
+    file.write_text(file.read_text() + " ")
+
+
+def with_another_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same profile under the name that it would have there: that file was never seen to hold."""
+    (file,) = folder.glob("*.json")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    file.rename(folder / kept_profiles._file(TORCH, WEIGHTS, (32, 32), None))
+
+
+def with_a_spoiled_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = (folder / "checked").iterdir()
+    record.write_text("[1]")
+
+
+def with_half_a_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = (folder / "checked").iterdir()
+    record.write_text(json.dumps({**json.loads(record.read_text()), "time": None}))
+
+
+LATER = (
+    a_day_later, before_the_check, after_another_start, with_another_file, with_another_variable,
+    with_a_spoiled_record, with_half_a_record,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("later", LATER, ids=lambda later: later.__name__)
+def test_a_check_counts_for_nothing_else(
+    later: Callable[[Path, pytest.MonkeyPatch], None], now: Any, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now(profile_of())
+    given(kept)
+    now(None)
+    given(kept)
+    later(kept, monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="the framework was started"):
+        given(kept)
+
+
+def test_a_folder_that_cannot_be_written_is_asked_each_time(now: Any, kept: Path) -> None:
+    (kept / "checked").rmdir()
+    (kept / "checked").write_text("a file where the folder would be")
+    now(profile_of())
+    for _ in range(2):
+        assert given(kept) == profile_of().to_json()
+    assert (kept / "checked").read_text() == "a file where the folder would be"
+    now(None)
+    with pytest.raises(pytest.fail.Exception, match="the framework was started"):
+        given(kept)
+
+
+def test_an_unknown_check_is_refused(kept: Path) -> None:
+    with pytest.raises(InputError, match="check='weekly'; expected one of daily, always, never"):
+        given(kept, check="weekly")
 
 
 def test_a_kept_profile_that_no_longer_holds_is_revealed_again(
-    now: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    now: Any, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = profile_of(predictions=CHANGES["predictions"])
     monkeypatch.setattr(kept_profiles, "reveal", lambda *_, **__: newer)
-    keep(profile_of(), TORCH, WEIGHTS, folder=tmp_path)
     now(newer)
     with pytest.warns(UserWarning, match="no longer holds in predictions: it is revealed again"):
-        found = kept_profile(TORCH, WEIGHTS, (32, 32), folder=tmp_path)
-    assert found.to_json() == newer.to_json()
-    assert kept_profile(TORCH, WEIGHTS, (32, 32), folder=tmp_path).to_json() == newer.to_json()  # and that is kept
+        found = given(kept)
+    assert found == newer.to_json()
+    now(None)
+    assert given(kept) == newer.to_json()  # and that is kept, and known to hold
 
 
 def test_what_is_lost_in_a_replay_is_its_first_layer_if_that_was_explained() -> None:

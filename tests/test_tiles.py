@@ -15,9 +15,11 @@ from refnet.arithmetic import Arithmetic, Format
 from refnet.kernels import any_order, convolution
 from refnet.kernels.tile import Tile, tile_for
 
-# one of each kind of code: chains on a stack that are fused, one chain that is not, pairs, and those of exact sums
+# one of each kind of code: chains on both kinds of stack, fused or not, one chain, pairs, and those of exact sums
 ARITHMETICS = (
     Arithmetic(order="pairwise:8", batch_norm="shifted-fma", relu="signed-zero"),
+    Arithmetic(order="pairwise:40", batch_norm="shifted-fma", relu="signed-zero"),
+    Arithmetic(order="tree:((0..90)+(91..160,201..278),161..200)", fma=False, bias="first"),  # goes on from a sum
     Arithmetic("bfloat16", fma=False, bias="first"),
     Arithmetic("double-double", batch_norm="shifted"),
     Arithmetic("float64", order="exact"),  # sums and errors apart

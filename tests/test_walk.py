@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from refnet.forward.fusion import fused_steps, single_steps
+from refnet.arithmetic import Arithmetic
+from refnet.forward.engine import FusingEngine
+from refnet.forward.fusion import steps_of
 from refnet.forward.walk import walk
 from refnet.graph import Node, resnet
 
@@ -67,10 +69,11 @@ class CountingEngine:
         return self._made("dense")
 
 
-class FusingCountingEngine(CountingEngine):
+class FusingCountingEngine(CountingEngine, FusingEngine):
     """The same for an engine that computes runs of layers in one step."""
 
-    arithmetic = "one"
+    whole_runs = True
+    arithmetic = Arithmetic()
 
     def fused(self, step: Any, *_: Any) -> Any:
         return self._made("+".join(node.operation for node in step.nodes))
@@ -97,6 +100,12 @@ def test_a_probe_that_keeps_everything_is_seen_to() -> None:
     assert engine.most == len(GRAPH.nodes) == len(kept)
 
 
+def test_an_engine_that_computes_runs_is_asked_for_runs() -> None:
+    engine = FusingCountingEngine()
+    walk(GRAPH, WEIGHTS, dict.fromkeys(GRAPH.names, engine), Activation())
+    assert engine.operations.count("conv2d+batch_norm+add+relu") == 16 and "batch_norm" not in engine.operations
+
+
 @pytest.mark.parametrize("kind", [CountingEngine, FusingCountingEngine])
 def test_probe_and_progress_see_the_layers_in_the_order_of_the_graph(kind: type[CountingEngine]) -> None:
     engine, probed, begun = kind(), [], []
@@ -112,22 +121,51 @@ def test_probe_and_progress_see_the_layers_in_the_order_of_the_graph(kind: type[
     assert engine.operations == [node.operation for node in GRAPH.nodes[1:]]  # the input is no operation
 
 
-def test_steps_hold_each_layer_once_and_read_what_was_computed_before() -> None:
-    for steps in (single_steps(GRAPH, frozenset()), fused_steps(GRAPH, frozenset())):
-        assert sorted(node.name for step in steps for node in step.nodes) == sorted(GRAPH.names)
-        done: set[str] = set()
-        for step in steps:
-            assert set(step.inputs) <= done
-            done.add(step.nodes[-1].name)
+NONE: frozenset[str] = frozenset()
+ADDITIONS = frozenset(node.name for node in GRAPH.nodes if node.operation == "add")
+NORMS = frozenset(node.name for node in GRAPH.nodes if node.operation == "batch_norm")
+
+
+@pytest.mark.parametrize("apart", [NONE, frozenset(GRAPH.names), ADDITIONS, frozenset({"conv3_block1_3_bn"})])
+@pytest.mark.parametrize("joined", [NONE, ADDITIONS, NORMS])
+def test_steps_hold_each_layer_and_read_what_was_computed_before(joined: frozenset[str], apart: frozenset[str]) -> None:
+    steps = steps_of(GRAPH, joined, apart)
+    assert {node.name for step in steps for node in step.nodes} == set(GRAPH.names)
+    done: set[str] = set()
+    for step in steps:
+        assert set(step.inputs) <= done
+        done.add(step.nodes[-1].name)
+    ends = [step.nodes[-1].name for step in steps]
+    assert (len(set(ends)) == len(ends) and len(steps) < len(GRAPH.nodes)) or apart == frozenset(GRAPH.names)
+
+
+@pytest.mark.parametrize("joined", [NONE, ADDITIONS, NORMS])
+def test_joined_layers_have_their_partners_in_their_step(joined: frozenset[str]) -> None:
+    for apart in NONE, frozenset(GRAPH.names):
+        for step in steps_of(GRAPH, joined, apart):
+            for node in step.nodes:
+                if node.name in joined:
+                    partners = {"add": "batch_norm", "batch_norm": "conv2d"}[node.operation]
+                    wanted = {name for name in node.inputs if GRAPH[name].operation == partners}
+                    assert wanted <= {other.name for other in step.nodes}
 
 
 def test_steps_join_only_what_may_be_joined() -> None:
-    together = fused_steps(GRAPH, frozenset())
+    together = steps_of(GRAPH, NONE, NONE)
     convolutions = sum(node.operation == "conv2d" for node in GRAPH.nodes)
     assert len(together) < convolutions + 8
-    assert len(fused_steps(GRAPH, frozenset(GRAPH.names))) == len(GRAPH.nodes)
+    assert len(steps_of(GRAPH, NONE, frozenset(GRAPH.names))) == len(GRAPH.nodes)
     for step in together:
         assert sum(node.operation == "conv2d" for node in step.nodes) <= 1
+
+
+@pytest.mark.parametrize("joined", [ADDITIONS, NORMS])
+@pytest.mark.parametrize("kind", [CountingEngine, FusingCountingEngine])
+def test_what_joined_layers_compute_again_holds_nothing(kind: type[CountingEngine], joined: frozenset[str]) -> None:
+    engine = kind()
+    engine.fused = FusingCountingEngine.fused.__get__(engine)  # type: ignore[method-assign]
+    walk(GRAPH, WEIGHTS, dict.fromkeys(GRAPH.names, engine), Activation(), joined=joined)
+    assert engine.most <= MOST_ALIVE + 1
 
 
 def test_what_a_probe_is_given_is_the_node_itself() -> None:

@@ -17,26 +17,30 @@ def plan(layers: tuple[str, ...], settings: Mapping[str, object]) -> dict[str, A
     that matches a layer's name counts, and a layer that none matches has the field's default.
     Raises InputError for a pattern that matches no layer, and names the layer where a combination has no meaning.
     """
-    for field, value in settings.items():
-        for pattern in value if isinstance(value, Mapping) else ():
-            if not any(fnmatchcase(layer, str(pattern)) for layer in layers):
-                raise InputError(f"{field} pattern {pattern!r} matches no layer", expected="names such as conv5_*")
-    if not any(isinstance(value, Mapping) for value in settings.values()):
+    matched = {field: _matches(layers, field, value) for field, value in settings.items() if isinstance(value, Mapping)}
+    if not matched:
         return dict.fromkeys(layers, Arithmetic(**settings))  # type: ignore[arg-type]
     made: dict[tuple[object, ...], Arithmetic] = {}  # by the pattern that counts for each field
     planned = {}
     for layer in layers:
-        patterns = tuple(_first_match(layer, value) for value in settings.values())
+        patterns = tuple(matched[field].get(layer) if field in matched else None for field in settings)
         if patterns not in made:
             made[patterns] = _made_for(layer, settings, patterns)
         planned[layer] = made[patterns]
     return planned
 
 
-def _first_match(layer: str, value: object) -> object:
-    """The first pattern that matches the layer's name; None where none does, or the value is one for all."""
-    patterns = value if isinstance(value, Mapping) else ()
-    return next((pattern for pattern in patterns if fnmatchcase(layer, str(pattern))), None)
+def _matches(layers: tuple[str, ...], field: str, patterns: Mapping[str, object]) -> dict[str, str]:
+    """Layer -> the first pattern that matches its name."""
+    names, found = frozenset(layers), dict[str, str]()
+    for pattern in patterns:
+        # a profile names hundreds of layers one by one, and a name fits no other layer
+        fits = [pattern] if pattern in names else [layer for layer in layers if fnmatchcase(layer, str(pattern))]
+        if not fits:
+            raise InputError(f"{field} pattern {pattern!r} matches no layer", expected="names such as conv5_*")
+        for layer in fits:
+            found.setdefault(layer, pattern)
+    return found
 
 
 def _made_for(layer: str, settings: Mapping[str, object], patterns: tuple[object, ...]) -> Arithmetic:

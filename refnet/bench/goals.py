@@ -103,6 +103,7 @@ GOALS: tuple[Goal, ...] = (
     _ratio("float32 dot2", BASE, 10, 7),
     _ratio("bfloat16/bfloat16 sequential", BASE, 10, 6),
     _ratio("double-double sequential", WIDE_BASE, 30, 20),
+    Goal(f"replay of a backend / {BASE}", "replay", ("*",), (f"{BASE}*",), Limit(1.3), Limit(1.1)),
     *(
         Goal(f"{name}, seconds", "truth", (name,), ("",), Limit(must), Limit(aim))
         for name, must, aim in (

@@ -14,6 +14,7 @@ KINDS = {
     "keras": "refnet beside a Keras backend's predict",
     "compiled": "refnet beside a compiled model called without Keras",
     "arithmetic": "an arithmetic beside the one it is compared to",
+    "replay": "a backend's own orders and forms beside the plain pass that gives the same layers",
     "shape": "one convolution beside OpenBLAS sgemm on the same (M, K, N)",
     "truth": "a whole network in exact sums, in many digits, or certified",
     "memory": "the most memory that a process with one prediction held",

@@ -18,12 +18,14 @@ from ..arithmetic import Arithmetic, DoubleDouble
 from ..certificate import certify
 from ..errors import InputError, VariantError
 from ..forward import predict
+from ..reveal import Profile
 from ..weights import Weights, save_weights
 from .arithmetics import BASE, label, parse, reference
 from .error import relative_error
 from .memory import peak_memory
 from .peers import SGEMM, Peer, peer_worker, sgemm_worker
 from .pictures import fresh_pictures
+from .replays import REPLAYS, Pass, replays_of
 from .rows import Row
 from .shapes import CALLS, Convolution, convolution_timer, convolutions
 from .timing import PAUSE, Timer, in_turn
@@ -39,7 +41,8 @@ class Plan:
     """What to measure. arithmetics: each after its reference; timed with one picture at a time.
 
     batches: pictures a call, beside the peers.  repeats: of each timed call.  shapes: whether convolutions are timed.
-    memory: whether the peak is measured.  pause: seconds before each timed call.
+    memory: whether the peak is measured.  pause: seconds before each timed call.  profiles: what is replayed beside the
+    plain pass; of the session's picture size.
     """
 
     arithmetics: tuple[Arithmetic, ...]
@@ -50,6 +53,7 @@ class Plan:
     shapes: bool = True
     memory: bool = True
     pause: float = PAUSE
+    profiles: tuple[Profile, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) < len(self.batches):
@@ -68,7 +72,8 @@ class Session:
     def __len__(self) -> int:
         """How many rows there will be."""
         beside = len(self.plan.peers) * len(self.plan.batches)
-        return beside + len(self.plan.arithmetics) + len(self.convolutions) + self.plan.memory
+        replays = REPLAYS * len(self.plan.profiles)
+        return beside + len(self.plan.arithmetics) + replays + len(self.convolutions) + self.plan.memory
 
     def rows(self, progress: Progress = lambda name: None) -> Iterator[Row]:
         """Each row as soon as it is measured; `progress` is told what comes next."""
@@ -77,6 +82,8 @@ class Session:
         for arithmetic in self.plan.arithmetics:
             progress(label(arithmetic))
             yield self._arithmetic(arithmetic)
+        for profile in self.plan.profiles:
+            yield from self._replays(profile, progress)
         if self.plan.shapes:
             yield from self._shapes(progress)
         if self.plan.memory:
@@ -116,6 +123,14 @@ class Session:
         values, other_values = in_turn(timers, self.plan.repeats, pause=self.plan.pause)
         return Row("arithmetic", label(arithmetic), values, label(other), other_values, error=error)
 
+    def _replays(self, profile: Profile, progress: Progress) -> Iterator[Row]:
+        """A backend's own orders and forms in turn with the plain pass."""
+        for each in replays_of(profile, self.weights, self._twin, self.plan.threads):
+            progress(f"replay of {each.subject}")
+            timers = self._timer_of(each.own, 1), self._timer_of(each.plain, 1)
+            own, plain = in_turn(timers, self.plan.repeats, pause=self.plan.pause)
+            yield Row("replay", each.subject, own, each.other, plain)
+
     def _shapes(self, progress: Progress) -> Iterator[Row]:
         def measure(worker: Worker, convolution: Convolution) -> Row:
             progress(f"{convolution} beside {SGEMM}")
@@ -147,11 +162,13 @@ class Session:
 
     def _timer(self, arithmetic: Arithmetic, weights: Weights, batch: int) -> Timer:
         """predict of pictures that it has not seen, logits as the peers give them."""
+        return self._timer_of(lambda pictures: self._predict(pictures, arithmetic, weights), batch)
 
+    def _timer_of(self, run: Pass, batch: int) -> Timer:
         def seconds(seed: int) -> float:
             pictures = fresh_pictures(self.base, batch, seed)
             begin = time.perf_counter()
-            self._predict(pictures, arithmetic, weights)
+            run(pictures)
             return time.perf_counter() - begin
 
         return seconds

@@ -29,6 +29,7 @@ def tables(bench: Bench) -> Group:
             bench.of_kind("arithmetic"),
             arithmetic_table,
         ),
+        ("Replays of backends, one picture", bench.of_kind("replay"), replay_table),
         ("Convolutions beside OpenBLAS sgemm", bench.of_kind("shape"), shape_table),
         ("The truth, one picture", bench.of_kind("truth"), truth_table),
     ):
@@ -62,6 +63,13 @@ def arithmetic_table(rows: Sequence[Row], bench: Bench) -> Table:
         relative = times.get(row.subject, float("nan"))
         ratios = (row.ratio, row.paired_ratio, relative, relative * fastest)
         table.add_row(row.subject, _ms(row.value), *map(_ratio, ratios), _short(row.error))
+    return table
+
+
+def replay_table(rows: Sequence[Row], bench: Bench) -> Table:
+    table = _table("replay", "replay ms", "plain ms", "ratio of medians", "median ratio")
+    for row in rows:
+        table.add_row(row.subject, _ms(row.value), _ms(row.other_value), *map(_ratio, (row.ratio, row.paired_ratio)))
     return table
 
 
@@ -148,7 +156,7 @@ def _short(error: float | None) -> str:
 def _table(*titles: str) -> Table:
     """Names to the left, numbers to the right, headings in as many lines as they have words."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    left = {"peer", "arithmetic", "truth", "beside", "convolution", "goal", "measurement", "holds"}
+    left = {"peer", "arithmetic", "replay", "truth", "beside", "convolution", "goal", "measurement", "holds"}
     for title in titles:
         justify = "left" if title in left else "right"
         table.add_column(title, justify=justify, no_wrap=title in left, vertical="bottom")  # type: ignore[arg-type]

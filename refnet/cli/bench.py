@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from .exits import INTERRUPTED, NOT_RUN, OK
-from .options import ALL, PictureSize, Quiet, Threads, names_in
+from .options import ALL, PictureSize, Profiles, Quiet, Threads, names_in
 from .screen import output
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def bench(
     ] = None,
     peers: Annotated[str, typer.Option(metavar="A,B", help="Names, all, or none.")] = ALL,
     size: PictureSize = 224,
+    profiles: Profiles = "kept",
     shapes: Annotated[bool, typer.Option("--shapes/--no-shapes", help="Each convolution against OpenBLAS.")] = True,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="The peak memory of one prediction.")] = True,
     quick: Annotated[
@@ -68,7 +70,7 @@ def bench(
         if truth
         else _plan(precisions, orders, threads, batch, repeats, peers, shapes, memory, quick)
     )
-    measured = _measure(plan, size, quiet=quiet)
+    measured = _measure(plan, size, profiles, threads, quiet=quiet)
     save(measured, json)
     written = [json]
     if not truth:
@@ -133,9 +135,10 @@ def _truth_plan(threads: int | None, repeats: int | None, memory: bool, quick: b
     return TruthPlan(usable_threads(threads), repeats or QUICK_REPEATS, not quick, memory)
 
 
-def _measure(plan: Plan | TruthPlan, size: int, *, quiet: bool) -> Bench:
+def _measure(plan: Plan | TruthPlan, size: int, profiles: str, threads: int | None, *, quiet: bool) -> Bench:
     from ..bench import TRUTH, Bench
     from ..bench.load import load_average, warn_if_busy
+    from ..bench.replays import profiles_of
     from ..bench.session import Session
     from ..bench.truth import TruthPlan, TruthSession
     from ..images import bundled_image, load_image
@@ -145,7 +148,11 @@ def _measure(plan: Plan | TruthPlan, size: int, *, quiet: bool) -> Bench:
     warn_if_busy()
     weights = load_weights("synthetic")
     base = load_image(bundled_image(), size=size)
-    session = TruthSession(plan, weights, base) if isinstance(plan, TruthPlan) else Session(plan, weights, base)
+    if isinstance(plan, TruthPlan):
+        session: Session | TruthSession = TruthSession(plan, weights, base)
+    else:
+        replayed = profiles_of(profiles, weights, (size, size), threads)
+        session = Session(replace(plan, profiles=replayed), weights, base)
     settings = {
         "threads": plan.threads,
         "batches": getattr(plan, "batches", (1,)),

@@ -118,7 +118,7 @@ def _kept(variant: Variant, weights: Weights, size: tuple[int, ...], threads: in
     from ..reveal import kept_profile
 
     with ProbeBar(variant.name, quiet=quiet) as bar:
-        return kept_profile(variant, weights, (size[0], size[1]), threads=threads, check=False, progress=bar)
+        return kept_profile(variant, weights, (size[0], size[1]), threads=threads, check="never", progress=bar)
 
 
 def _again(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from .. import ops
 from ..arithmetic import Arithmetic, exported, stored
 from ..arithmetic.formats import Array
+from ..graph import Node
 from ..ops import Padding, Pair
 from .constants import NO_CONSTANTS, Constants
 from .fusion import Step
@@ -33,14 +34,14 @@ class Engine(Protocol):
 class FusingEngine:
     """The base of engines that can compute several layers in one step.
 
-    whole_runs: whether that pays for every run of layers, or is there for joined batch normalisation only.
+    whole_runs: whether that pays for every run of layers, or is there for joined layers only.
     """
 
     whole_runs: ClassVar[bool] = False
     arithmetic: Arithmetic
 
-    def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
-        """The activation of the step's last layer."""
+    def fused(self, step: Step, planned: Mapping[str, Arithmetic], weights: Mapping[str, Any], *inputs: Any) -> Any:
+        """The activation of the step's last layer. planned: the arithmetic of each of its layers; its own is main's."""
         raise NotImplementedError
 
 
@@ -90,13 +91,14 @@ class SpecEngine(FusingEngine):
     def softmax(self, x: Array) -> Array:
         return ops.softmax(x, arithmetic=self.arithmetic)
 
-    def fused(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
+    def fused(self, step: Step, planned: Mapping[str, Arithmetic], weights: Mapping[str, Any], *inputs: Any) -> Any:
         """A convolution with the batch normalisation that is joined with it; or an addition with those that it adds."""
         if step.node("add"):
             return self.shifts_last(step, weights, *inputs)
         settings: Mapping[str, Any] = step.main.settings
+        (norm,) = step.all("batch_norm")
         kernel, bias = self.storage(weights[f"{step.main.name}/kernel"]), None
-        vectors = self.norm_vectors(step, weights)
+        vectors = self.norm_vectors(step, norm, planned[norm.name], weights)
         folds = self.arithmetic.norm.applied == "none"
         if folds:
             kernel, bias = ops.folded_kernel(kernel, *vectors, arithmetic=self.arithmetic)
@@ -106,23 +108,23 @@ class SpecEngine(FusingEngine):
     def shifts_last(self, step: Step, weights: Mapping[str, Any], *inputs: Any) -> Any:
         """What the step's addition gives where shifts come last."""
         addition, given = step.nodes[-1], dict(zip(step.inputs, inputs, strict=True))
-        norms = {node.name: node for node in step.nodes[:-1]}
+        norms = {node.name: node for node in step.all("batch_norm")}
         x, y = (given[norms[name].inputs[0] if name in norms else name] for name in addition.inputs)
         vectors = (
-            self.norm_vectors(Step((norms[name],), norms[name].inputs), weights) if name in norms else ()
+            self.norm_vectors(step, norms[name], self.arithmetic, weights) if name in norms else ()
             for name in addition.inputs
         )
         return ops.shifts_last(x, y, *vectors, arithmetic=self.arithmetic)
 
-    def norm_vectors(self, step: Step, weights: Mapping[str, Any]) -> tuple[Any, ...]:
-        """ops.norm_vectors of the step's batch normalisation."""
-        norm, bias = step.node("batch_norm"), None
-        assert norm is not None
-        own = (stored(weights[f"{norm.name}/{key}"], self.arithmetic.parameters) for key in norm.weights)
-        if self.arithmetic.norm.joined and "bias" in step.main.weights:
+    def norm_vectors(
+        self, step: Step, norm: Node, arithmetic: Arithmetic, weights: Mapping[str, Any]
+    ) -> tuple[Any, ...]:
+        """ops.norm_vectors of a batch normalisation of the step, which computes in that arithmetic."""
+        own, bias = (stored(weights[f"{norm.name}/{key}"], arithmetic.parameters) for key in norm.weights), None
+        if arithmetic.norm.joined and "bias" in step.main.weights:
             bias = self.storage(weights[f"{step.main.name}/bias"])
         how: dict[str, Any] = {"epsilon": norm.settings["epsilon"], "bias": bias, **self.constants.of(norm.name)}
-        return ops.norm_vectors(*own, arithmetic=self.arithmetic, **how)
+        return ops.norm_vectors(*own, arithmetic=arithmetic, **how)
 
     def export(self, x: Array) -> Array:
         """The type in which users get this precision."""

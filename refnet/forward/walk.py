@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from typing import Any
 
 from ..graph import Graph, Node
 from .engine import Engine, FusingEngine
-from .fusion import fused_steps, single_steps
+from .fusion import Step, steps_of
 
-ELEMENTWISE = attrgetter("precision", "accumulate", "batch_norm", "shift", "relu")  # what joined layers must share
 Probe = Callable[[Node, Any], None]
 
 
@@ -32,25 +30,19 @@ def walk(
     stays as it is.  probe: called with each layer's node and activation, in the graph's order; the operations never
     know. Without one, engines that can compute a convolution and what follows it in one step.
     """
-    whole_runs = probe is None and all(isinstance(e, FusingEngine) and e.whole_runs for e in engines.values())
-    whole_runs = whole_runs and not any(graph[name].operation == "add" for name in joined)
-    steps = fused_steps(graph, _apart(graph, engines)) if whole_runs else single_steps(graph, joined)
+    steps = steps_of(graph, joined, frozenset(graph.names) if probe else _apart(graph, engines))
     readers = Counter(name for step in steps for name in step.inputs)
     live: dict[str, Any] = {}
     for step in steps:
         node, engine = step.nodes[-1], engines[step.main.name]
-        if not probe and not readers[node.name] and node is not graph.output:
-            continue  # what is joined with it computes it again
-        if progress:
-            progress(node)
-        given = x[node.name] if isinstance(x, Mapping) and not step.inputs else x
-        inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(given)]
-        if len(step.nodes) > 1 and isinstance(engine, FusingEngine):
-            live[node.name] = engine.fused(step, weights, *inputs)
-        else:
-            live[node.name] = evaluate(node, engine, weights, *inputs)
-        if probe:
-            probe(node, live[node.name])
+        if probe or readers[node.name] or node is graph.output:  # else what is joined with it computes it again
+            if progress:
+                progress(node)
+            given = x[node.name] if isinstance(x, Mapping) and not step.inputs else x
+            inputs = [_entering(engine, engines[name], live[name]) for name in step.inputs] or [engine.storage(given)]
+            live[node.name] = _computed(step, engines, weights, *inputs)
+            if probe:
+                probe(node, live[node.name])
         for name in step.inputs:
             readers[name] -= 1
             if not readers[name]:
@@ -68,10 +60,33 @@ def _entering(engine: Engine, producer: Engine, activation: Any) -> Any:
     return activation if alike else engine.storage(activation)
 
 
-def _apart(graph: Graph, engines: Mapping[str, Any]) -> frozenset[str]:
-    """Layers that compute in another arithmetic than what they read, apart from how a convolution orders its sums."""
-    kinds = {name: ELEMENTWISE(engine.arithmetic) for name, engine in engines.items()}
-    return frozenset(node.name for node in graph.nodes for name in node.inputs if kinds[node.name] != kinds[name])
+def _apart(graph: Graph, engines: Mapping[str, Engine]) -> frozenset[str]:
+    """Layers that cannot be computed with those that they read: their formats are others, or an engine computes none
+    together. Orders and forms may be others: each layer of a step keeps its own.
+    """
+    formats = {name: _formats(engine) for name, engine in engines.items()}
+    return frozenset(
+        node.name
+        for node in graph.nodes
+        if formats[node.name] is None or any(formats[name] != formats[node.name] for name in node.inputs)
+    )
+
+
+def _formats(engine: Engine) -> tuple[Any, ...] | None:
+    """The formats in which an engine computes; None for one that computes no layers together."""
+    if isinstance(engine, FusingEngine) and engine.whole_runs:
+        return engine.arithmetic.precision, engine.arithmetic.accumulate
+    return None
+
+
+def _computed(step: Step, engines: Mapping[str, Engine], weights: Mapping[str, Any], *inputs: Any) -> Any:
+    """The activation of a step's last layer."""
+    engine = engines[step.main.name]
+    if len(step.nodes) > 1 and isinstance(engine, FusingEngine):
+        own = {node.name: engines[node.name] for node in step.nodes}
+        planned = {name: other.arithmetic for name, other in own.items() if isinstance(other, FusingEngine)}
+        return engine.fused(step, planned, weights, *inputs)
+    return evaluate(step.nodes[-1], engine, weights, *inputs)
 
 
 def evaluate(node: Node, engine: Engine, weights: Mapping[str, Any], *inputs: Any) -> Any:

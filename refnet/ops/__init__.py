@@ -7,7 +7,7 @@ output. Nothing here is fast.
 """
 
 from .elementwise import add, relu
-from .normalisation import batch_norm, folded_kernel, norm_vectors, normalised, shifts_last
+from .normalisation import batch_norm, folded_kernel, norm_vectors, normalised, shifts_last, sum_of_shifts
 from .pooling import max_pool, mean_of, mean_pool
 from .products import Padding, Pair, conv2d, dense, exact_sums, pad, plain_sums, sums
 from .softmax import softmax
@@ -31,5 +31,6 @@ __all__ = [
     "relu",
     "shifts_last",
     "softmax",
+    "sum_of_shifts",
     "sums",
 ]

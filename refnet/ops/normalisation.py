@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,13 @@ def shifts_last(x: Any, y: Any, of_x: tuple[Any, ...], of_y: tuple[Any, ...], *,
     """
     ops = numpy_ops(arithmetic.elementwise)
     products = [ops.mul(ops.storage(z), own[0]) if own else ops.storage(z) for z, own in ((x, of_x), (y, of_y))]
-    shifts = [own[1] for own in (of_x, of_y) if own]
-    shift = ops.add(*shifts) if len(shifts) > 1 else shifts[0]
+    shift = sum_of_shifts([own[1] for own in (of_x, of_y) if own], arithmetic=arithmetic)
     return stored(ops.add(ops.add(*products), shift), arithmetic.storage)
+
+
+def sum_of_shifts(shifts: Sequence[Any], *, arithmetic: Arithmetic) -> Any:
+    """What shifts_last adds behind the products: fl(t + t'), or t where there is no other."""
+    return numpy_ops(arithmetic.elementwise).add(*shifts) if len(shifts) > 1 else shifts[0]
 
 
 def norm_vectors(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..backends import Variant
-from ..drift import VariantDrift
 from ..errors import InputError
 from ..weights import Weights
 from .checking import explained_by, no_longer_holds
 from .kept_profiles import known_profile
 from .profile import Profile
 from .replaying import Difference, constants_of
+
+if TYPE_CHECKING:  # it brings pandas, which is slow to import
+    from ..drift import VariantDrift
 
 KEPT, NONE = "kept", "none"
 

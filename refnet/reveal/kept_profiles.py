@@ -18,8 +18,10 @@ from ..weights import Weights
 from .checking import lost_layers, no_longer_holds
 from .network import Progress, reveal, with_constants
 from .profile import SCHEMA, Profile
+from .remembered_checks import forget_check, is_remembered, remember
 
 KEPT = 32
+CHECKS = ("daily", "always", "never")
 
 
 def kept_profile(
@@ -29,40 +31,46 @@ def kept_profile(
     *,
     threads: int | None = None,
     folder: Path | None = None,
-    check: bool = True,
+    check: str = "daily",
     progress: Progress | None = None,
 ) -> Profile:
     """The profile of a variant in this environment, with the constants of these weights; revealed where it is not kept.
 
-    folder: of the kept profiles; None is `profiles` in refnet's cache.  check: start the framework and ask a few layers
-    again (lost_layers) before a kept profile is given; one that no longer holds is revealed again, with a warning.
+    folder: of the kept profiles; None is `profiles` in refnet's cache.  check: a name in CHECKS: when the framework is
+    started and a few layers are asked again (lost_layers) before a kept profile is given. `daily` does so unless it was
+    seen to hold, or revealed, within a day and since the machine was started. One that no longer holds is revealed
+    again, with a warning.
     """
+    if check not in CHECKS:
+        raise InputError(f"check={check!r}", expected=f"one of {', '.join(CHECKS)}")
     folder = folder or default_folder()
     name = _file(variant, weights, size, threads)
-    if check and (known := known_profile(variant, weights, size, threads=threads, folder=folder)) is not None:
+    known, seen = _loaded(folder / name), ""
+    if known is None:
+        seen = "revealed"
+    elif check == "always" or (check == "daily" and not is_remembered(folder / name)):
         lost = lost_layers(known, variant, weights, threads=threads)
+        seen = "revealed" if lost else "asked again"
         if lost:
             warnings.warn(f"{no_longer_holds(variant.name, lost[0])}: it is revealed again", stacklevel=2)
-            forget(variant, weights, size, threads=threads, folder=folder)
+            _remove(folder / name)
 
     def complete(path: Path) -> Profile | None:
         """A profile that is kept, and knows these weights; else None."""
-        try:
-            profile = Profile.load(path)
-        except InputError:
-            return None  # written by another refnet, or spoiled: revealed again
-        return None if profile.given and weights.hash not in profile.constants else profile
+        profile = _loaded(path)
+        return None if profile and profile.given and weights.hash not in profile.constants else profile
 
     def make(path: Path) -> None:
-        kept = folder / name
         try:
-            known = Profile.load(kept)
-            completed = with_constants(known, variant, weights, threads=threads)
+            completed = with_constants(Profile.load(folder / name), variant, weights, threads=threads)
         except InputError:
             completed = reveal(variant, weights=weights, size=size, threads=threads, progress=progress)
         completed.save(path)
 
-    return cached(folder, name, read=complete, make=make, keep=KEPT)
+    profile = cached(folder, name, read=complete, make=make, keep=KEPT)
+    if seen:
+        remember(folder / name, seen)
+    return profile
 
 
 def known_profile(
@@ -72,34 +80,46 @@ def known_profile(
 
     It may lack the constants of these weights.
     """
-    try:
-        return Profile.load((folder or default_folder()) / _file(variant, weights, size, threads))
-    except InputError:
-        return None
+    return _loaded((folder or default_folder()) / _file(variant, weights, size, threads))
 
 
 def keep(
     profile: Profile, variant: Variant, weights: Weights, *, threads: int | None = None, folder: Path | None = None
 ) -> None:
-    """Keeps a profile that was just revealed, in the place of an older one.
+    """Keeps a profile that was just revealed, in the place of an older one, and remembers that it holds.
 
     threads: as it was revealed. Raises InputError where the folder cannot be written.
     """
     forget(variant, weights, profile.size, threads=threads, folder=folder)
+    folder = folder or default_folder()
     name = _file(variant, weights, profile.size, threads)
-    cached(folder or default_folder(), name, read=Profile.load, make=profile.save, keep=KEPT)
+    cached(folder, name, read=Profile.load, make=profile.save, keep=KEPT)
+    remember(folder / name, "revealed")
 
 
 def forget(
     variant: Variant, weights: Weights, size: tuple[int, int], *, threads: int | None = None, folder: Path | None = None
 ) -> None:
-    """Removes what `known_profile` would find."""
-    ((folder or default_folder()) / _file(variant, weights, size, threads)).unlink(missing_ok=True)
+    """Removes what `known_profile` would find, and what is remembered of it."""
+    _remove((folder or default_folder()) / _file(variant, weights, size, threads))
 
 
 def default_folder() -> Path:
     """`profiles` in refnet's cache."""
     return cache_folder() / "profiles"
+
+
+def _loaded(path: Path) -> Profile | None:
+    """None where there is none, or one that another refnet wrote or that is spoiled."""
+    try:
+        return Profile.load(path)
+    except InputError:
+        return None
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    forget_check(path)
 
 
 def _file(variant: Variant, weights: Weights, size: tuple[int, int], threads: int | None) -> str:

@@ -27,6 +27,7 @@ def replay(
     profile: Profile | Path | str | None = None,
     plain: bool = False,
     threads: int | None = None,
+    check: str = "daily",
     engine: str = "kernels",
     progress: Progress | None = None,
 ) -> Trace:
@@ -34,17 +35,17 @@ def replay(
 
     x: (n, height, width, 3), preprocessed.  profile: what `reveal` found, or its file; None takes the one that is kept
     for this environment, once the backend has answered a few probes as it says, and else reveals the backend (progress
-    is told of that).
+    is told of that).  check: when it is asked these probes, as in kept_profile: `daily`, `always` or `never`.
     plain: as a model that returns the last layer alone, where the profile knows a difference; else as one that returns
     every layer.  threads: of the backend, and of this computation, whose bits do not depend on it.
     engine: as in activations.
-    Imports no framework where the profile is given. Raises InputError for a profile of another variant, network or
-    picture size, or without the constants of these weights.
+    Starts no framework where the profile is given or was checked today. Raises InputError for a profile of another
+    variant, network or picture size, or without the constants of these weights.
     """
     (chosen,) = select([variant])
     size = (int(x.shape[1]), int(x.shape[2]))
     if profile is None:
-        profile = kept_profile(chosen, weights, size, threads=threads, progress=progress)
+        profile = kept_profile(chosen, weights, size, threads=threads, check=check, progress=progress)
     elif not isinstance(profile, Profile):
         profile = Profile.load(profile)
     constants = constants_of(profile, chosen, weights, size)

@@ -92,7 +92,8 @@ def run_chain(
             before = chain.nodes[place - 1]
             fused = Step((before, node), before.inputs)
             at = [live[name] if name in live else engine.storage(inputs[name]) for name in before.inputs]
-            live[node.name] = KernelEngine(arithmetic, before.name).fused(fused, weights, *at)
+            planned = {before.name: arithmetic, node.name: arithmetic}
+            live[node.name] = KernelEngine(arithmetic, before.name).fused(fused, planned, weights, *at)
         else:
             live[node.name] = evaluate(node, engine, weights, *x)
     return live[chain.nodes[-1].name]
