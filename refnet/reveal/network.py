@@ -143,8 +143,8 @@ def _sum_entry(session: Session, node: Node) -> dict[str, Any]:
 
 
 def _softmax_entry(session: Session, output: Node) -> dict[str, Any]:
-    """That of the output layer, as Keras's classifier has it; none in other formats than float32, where the layer is not
-    dense, or too small.
+    """That of the output layer, as Keras's classifier has it; none where the layer is not dense or not in float32, or
+    too small.
     """
     if output.operation != "dense" or session.precision != "float32":
         return {}
