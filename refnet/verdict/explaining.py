@@ -14,6 +14,7 @@ from ..drift.explanation import Explanation, Part
 from ..forward import activations
 from ..forward.checks import joined_layers
 from ..graph import Node
+from ..kernels.threads import usable_threads
 from ..weights import Weights
 from .otherwise import Replay, otherwise
 from .revealed import Revealed, short_text
@@ -36,7 +37,7 @@ def explain(
     run = activations(x, weights, **how, threads=threads)
     planned = plan(graph.names, replay.settings)
     joined = joined_layers(graph, planned)
-    found = shares(run, truth, graph, weights, joined=joined, threads=threads or 1)
+    found = shares(run, truth, graph, weights, joined=joined, threads=usable_threads(threads))
     if not all(np.isfinite(share.share) for share in found.values()):
         return None
     output = graph.output.name
