@@ -45,14 +45,16 @@ def explain(
     parts = (
         _part(node, planned[node.name], found[node.name], _given(node, replay.constants))
         for node in graph.nodes
-        if node.operation in FORMS
+        if node.operation in FORMS or found[node.name].added
     )
     return Explanation(tuple(parts), tuple(others))
 
 
 def _part(node: Node, arithmetic: Arithmetic, share: Share, given: bool) -> Part:
-    form = FORMS[node.operation](arithmetic) + (", its own factor" if given else "")
-    return Part(node.name, node.operation, form, share.added, share.share)
+    """Of a layer in another format than float32 that is said too, and is all that is said of those that only store."""
+    form = FORMS[node.operation](arithmetic) if node.operation in FORMS else "stored"
+    more = ", its own factor" * given + f", {arithmetic.precision}" * (arithmetic.precision != "float32")
+    return Part(node.name, node.operation, form + more, share.added, share.share)
 
 
 def _given(node: Node, constants: Mapping[str, Array]) -> bool:
