@@ -10,6 +10,7 @@ from report_samples import FORMS, LONG, SHARES, explained_drift, large_drift
 from rich.console import Console
 
 from refnet.drift import Drift
+from refnet.graph.node import OPERATIONS as GRAPH_OPERATIONS
 from refnet.report import html, markdown, tables
 from refnet.report.explained import OPERATIONS, alike, explained, orders_grid, otherwise_grid, percent, shares_grid, why
 from refnet.report.grids import Grid
@@ -58,7 +59,11 @@ def test_the_tables_have_what_their_headings_say() -> None:
     assert set(column(orders, "from ... to")) >= {"predictions", "conv1_bn ... conv5_block3_3_bn"}
     assert column(others, "computed")[:2] == ["as replayed", "rounded once"]
     assert column(others, "of the replay's")[0] == "100%"
-    assert set(column(orders, "layers")) == {text.removeprefix("the ") for name, text in OPERATIONS.items() if name}
+    assert set(column(orders, "layers")) == {OPERATIONS[name].removeprefix("the ") for name in FORMS}
+
+
+def test_every_operation_has_words() -> None:
+    assert set(OPERATIONS) == {*GRAPH_OPERATIONS, ""} and len(set(OPERATIONS.values())) == len(OPERATIONS)
 
 
 def test_the_sentence_says_what_most_comes_from_and_what_that_would_be_otherwise() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from refnet.errors import InputError
 from refnet.forward import activations, predict
 from refnet.reveal import Profile
 from refnet.verdict import judge_runs
+from refnet.verdict.explaining import explain
 from refnet.verdict.otherwise import WAYS, Replay, Way
 
 WEIGHTS, PICTURE = random_weights(), random_images(1)
@@ -174,3 +175,41 @@ def test_shares_that_do_not_add_up_are_no_explanation(row: VariantDrift) -> None
 
 def test_progress_tells_whose_drift_is_explained(judged: Any) -> None:
     assert judged[1][-3:] == [("explanation", "start"), ("explanation", "torch, 1 of 1"), ("explanation", "ok")]
+
+
+def test_a_replay_in_narrow_formats_is_explained_in_them(truth: Any) -> None:
+    """The picture is rounded on its way in; what another order would give is in the same formats."""
+    profile = profile_of()
+    everywhere = {"precision": "bfloat16", "accumulate": "float32"}
+    names = [node.name for node in GRAPH.nodes if node.inputs]
+    layers = {name: {**profile.layers.get(name, {}), "scale": "computed"} for name in names}
+    narrow = Narrow(replace(profile, layers=layers, constants={}), dict.fromkeys(names, everywhere))
+    found = explain(narrow, PICTURE, WEIGHTS, truth, threads=1)
+    assert found is not None
+    forms = {part.layer: part.form for part in found.parts}
+    assert forms["conv1_conv"] == "pairwise:8, fma, bias last, bfloat16" and forms["conv1_bn"] == "shifted, bfloat16"
+    assert "conv1_relu" not in forms and forms["conv1_pad"] == "stored, bfloat16"
+    ways = {(way.operation, way.how): way.rel_l2 for way in found.otherwise}
+    settings = {"precision": {"input_layer": "float32", "*": "bfloat16"}, "batch_norm": "shifted"}
+    orders = {"*_conv": "sequential", "avg_pool": "reversed", "predictions": "blocks:512"}
+    fused = {"avg_pool": False}
+    logits = predict(PICTURE, WEIGHTS, **settings, order=orders, fma=fused, classifier_activation=None)
+    assert ways["conv2d", "sequential"] == measure(logits, truth["predictions"])["rel_l2"] > 1e-4
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A profile whose layers have formats of their own."""
+
+    profile: Profile
+    formats: dict[str, dict[str, str]]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.profile, name)
+
+    def settings(self, *, plain: bool = False) -> dict[str, dict[str, Any]]:
+        more = {
+            name: {layer: fields[name] for layer, fields in self.formats.items()}
+            for name in ("precision", "accumulate")
+        }
+        return {**self.profile.settings(plain=plain), **more}

@@ -15,7 +15,7 @@ from refnet.forward.kernel_engine import KernelEngine
 from refnet.forward.walk import evaluate
 from refnet.graph import Node
 from refnet.verdict.hypothesis import REFERENCES
-from refnet.verdict.shares import ROUNDING, Share, shares
+from refnet.verdict.shares import Share, shares
 from refnet.verdict.transposes import TRANSPOSES, Layer
 
 WEIGHTS, PICTURE = random_weights(), random_images(2)
@@ -34,7 +34,6 @@ def exact(node: Node, *inputs: Any) -> Any:
 
 def test_every_operation_has_a_way_back() -> None:
     assert {node.operation for node in ALL} == set(TRANSPOSES)
-    assert set(ROUNDING) - {"input"} < set(TRANSPOSES)
 
 
 KINDS = {(node.operation, str(node.settings), node.weights.get("kernel", ())[:2]): node for node in ALL}
@@ -68,8 +67,16 @@ def test_the_shares_of_all_layers_add_up(truth: dict[str, Any], how: dict[str, A
     for precision in ("float32", "bfloat16"):
         run = activations(PICTURE, WEIGHTS, precision=precision, order="pairwise:8", **how)
         found = shares(run, truth, GRAPH, WEIGHTS, joined=names)
-        assert list(found) == [node.name for node in GRAPH.nodes if node.operation in ROUNDING]
+        assert list(found) == [node.name for node in GRAPH.nodes]
         assert sum(share.share for share in found.values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_every_change_of_format_has_its_share(truth: dict[str, Any]) -> None:
+    """A layer that reads wider numbers rounds them, also where it only chooses among them."""
+    narrow = {"conv2_block1_out": "bfloat16", "pool1_pool": "tf32", "conv4_*": "float16"}
+    found = shares(activations(PICTURE, WEIGHTS, precision=narrow), truth, GRAPH, WEIGHTS)
+    assert sum(share.share for share in found.values()) == pytest.approx(1, abs=1e-6)
+    assert found["conv2_block1_out"].added > 1e-4 and found["conv3_block1_1_relu"] == Share(0.0, 0.0)
 
 
 def test_layers_that_are_computed_together_round_once(truth: dict[str, Any]) -> None:

@@ -16,6 +16,10 @@ OPERATIONS = {
     "batch_norm": "batch normalisations",
     "mean_pool": "the mean pool",
     "add": "additions",
+    "input": "the picture",
+    "pad": "padding",
+    "max_pool": "the max pool",
+    "relu": "ReLUs",
     "": "everything",
 }
 """Operation of layers -> what a report calls them; "" is all of them."""

@@ -14,6 +14,7 @@ from ..drift.explanation import Explanation, Part
 from ..forward import activations
 from ..forward.checks import joined_layers
 from ..graph import Node
+from ..kernels.threads import usable_threads
 from ..weights import Weights
 from .otherwise import Replay, otherwise
 from .revealed import Revealed, parts_text, short_text
@@ -36,7 +37,7 @@ def explain(
     run = activations(x, weights, **how, threads=threads)
     planned = plan(graph.names, replay.settings)
     joined = joined_layers(graph, planned)
-    found = shares(run, truth, graph, weights, joined=joined, threads=threads or 1)
+    found = shares(run, truth, graph, weights, joined=joined, threads=usable_threads(threads))
     if not all(np.isfinite(share.share) for share in found.values()):
         return None
     output = graph.output.name
@@ -44,14 +45,16 @@ def explain(
     parts = (
         _part(node, planned[node.name], found[node.name], _given(node, replay.constants))
         for node in graph.nodes
-        if node.operation in FORMS
+        if node.operation in FORMS or found[node.name].added
     )
     return Explanation(tuple(parts), tuple(others))
 
 
 def _part(node: Node, arithmetic: Arithmetic, share: Share, given: bool) -> Part:
-    form = FORMS[node.operation](arithmetic) + (", its own factor" if given else "")
-    return Part(node.name, node.operation, form, share.added, share.share)
+    """Of a layer in another format than float32 that is said too, and is all that is said of those that only store."""
+    form = FORMS[node.operation](arithmetic) if node.operation in FORMS else "stored"
+    more = ", its own factor" * given + f", {arithmetic.precision}" * (arithmetic.precision != "float32")
+    return Part(node.name, node.operation, form + more, share.added, share.share)
 
 
 def _given(node: Node, constants: Mapping[str, Array]) -> bool:

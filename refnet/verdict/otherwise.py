@@ -43,20 +43,22 @@ ONCE: Mapping[str, Mapping[str, Any]] = {
 """Of each operation, what rounds its result once: sums without any rounding, or float64, whose results the next layer
 reads in float32."""
 
+ROUNDED_ONCE = "rounded once"
+
 WAYS = (
     *(
         Way(how, {operation: fields})
         for operation in ("conv2d", "dense")
         for how, fields in (
-            ("rounded once", ONCE[operation]),
+            (ROUNDED_ONCE, ONCE[operation]),
             ("sequential", {"order": "sequential"}),
             ("pairwise:8", {"order": "pairwise:8"}),
         )
     ),
-    Way("rounded once", {"batch_norm": ONCE["batch_norm"]}),
+    Way(ROUNDED_ONCE, {"batch_norm": ONCE["batch_norm"]}),
     *(Way(form, {"batch_norm": {"batch_norm": form}}) for form in ("centred", "shifted", "shifted-fma")),
-    Way("rounded once", {"mean_pool": ONCE["mean_pool"]}),
-    Way("rounded once", ONCE),
+    Way(ROUNDED_ONCE, {"mean_pool": ONCE["mean_pool"]}),
+    Way(ROUNDED_ONCE, ONCE),
 )
 
 
@@ -72,10 +74,14 @@ class Replay:
     constants: Mapping[str, Array] = field(default_factory=dict)
 
     def changed(self, way: Way) -> Replay:
-        """The same, but for the layers that are computed otherwise; nothing else is added to what those had."""
+        """The same, but for the layers that are computed otherwise: of what those had only the formats stay.
+
+        What is rounded once has its own, and none of sums.
+        """
         other = {node.name: way.changes[node.operation] for node in self.graph.nodes if node.operation in way.changes}
+        kept = ("precision",) if way.how == ROUNDED_ONCE else ("precision", "accumulate")
         settings: dict[str, dict[str, Any]] = {
-            name: {layer: value for layer, value in values.items() if layer not in other}
+            name: {layer: value for layer, value in values.items() if layer not in other or name in kept}
             for name, values in self.settings.items()
         }
         for layer, fields in other.items():

@@ -18,9 +18,6 @@ from .transposes import Layer
 
 Array = NDArray[np.floating]
 Float64 = NDArray[np.float64]
-ROUNDING = ("input", "conv2d", "batch_norm", "add", "mean_pool", "dense")
-"""The operations that round (an input where the format is narrower than the picture's); the others only choose among
-their inputs' numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def shares(
     joined: frozenset[str] = frozenset(),
     threads: int = 1,
 ) -> dict[str, Share]:
-    """Layer -> Share, of each layer that rounds, in the order of the graph.
+    """Layer -> Share, in the order of the graph. Layers that only choose among numbers of their format have 0.
 
     y: every layer of a run; t: every layer of the truth, float64.  joined: layers of that run that were computed from
     the input of those before them (forward.checks.joined_layers), which then did not round.
@@ -62,10 +59,9 @@ def shares(
     found = {}
     for node in reversed(graph.nodes):
         g, inputs = weight.pop(node.name), run.inputs(node)
-        if node.operation in ROUNDING:
-            exact = run.exact(node, inputs) if inputs else np.asarray(t[node.name], np.float64)
-            error = np.zeros_like(exact) if node.name in skipped else _difference(y[node.name], exact)
-            found[node.name] = Share(_rms(error) / (_rms(exact) or 1.0), float(np.sum(g * error)))
+        exact = run.exact(node, inputs) if inputs else np.asarray(t[node.name], np.float64)
+        error = np.zeros_like(exact) if node.name in skipped else _difference(y[node.name], exact)
+        found[node.name] = Share(_rms(error) / (_rms(exact) or 1.0), float(np.sum(g * error)))
         if inputs:
             back = Layer(node, inputs[0], np.asarray(t[node.inputs[0]], np.float64), weights, threads).transposed(g)
         for name in node.inputs:
