@@ -58,7 +58,14 @@ def dense(
 
     engine: `kernels`, or `spec` for the NumPy definition.
     """
-    y = ENGINES[engine](x, kernel, bias, found)
+    return with_channels(ENGINES[engine](x, kernel, bias, found), x, kernel, bias, by_channel, engine=engine)
+
+
+def with_channels(
+    y: Array, x: Array, kernel: Array, bias: Array, by_channel: ByChannel, *, engine: str = "kernels"
+) -> Array:
+    """The same from what all channels are in the order of most, y (n, N), which stays as it is."""
+    y = y.copy()
     for text, other in by_channel.items():
         channels = channels_of(text)
         y[:, channels] = ENGINES[engine](x, kernel[:, channels], bias[channels], other)
@@ -67,12 +74,12 @@ def dense(
 
 def _by_kernels(x: Array, kernel: Array, bias: Array, found: Found) -> Array:
     how: dict[str, Any] = {"order": found.order, "fma": found.fma, "bias_at": found.bias}
-    return conv2d(x[:, None, None, :], np.ascontiguousarray(kernel)[None, None], bias, **how)[:, 0, 0, :].copy()
+    return conv2d(x[:, None, None, :], np.ascontiguousarray(kernel)[None, None], bias, **how)[:, 0, 0, :]
 
 
 def _by_definition(x: Array, kernel: Array, bias: Array, found: Found) -> Array:
     y: Array = ops.dense(x, kernel, bias, arithmetic=Arithmetic(order=found.order, fma=found.fma, bias=found.bias))
-    return y.copy()
+    return y
 
 
 ENGINES = {"kernels": _by_kernels, "spec": _by_definition}

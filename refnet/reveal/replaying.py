@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..forward import activations
 from ..trace import Trace
 from ..weights import Weights
-from .channels import dense, ways_of
+from .channels import ways_of, with_channels
 from .kept_profiles import kept_profile
 from .network import Progress
 from .profile import Profile
@@ -63,7 +63,8 @@ def _with_channels(trace: Trace, profile: Profile, weights: Weights, engine: str
     if "channels" not in entry:
         return trace
     kernel, bias = weights[f"{name}/kernel"], weights[f"{name}/bias"]
-    last = dense(trace[layers[-2]], kernel, bias, *ways_of(entry), engine=engine)
+    _, by_channel = ways_of(entry)
+    last = with_channels(trace[name], trace[layers[-2]], kernel, bias, by_channel, engine=engine)
     return Trace({**trace, name: last}, trace.provenance)
 
 
