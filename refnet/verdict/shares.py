@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arithmetic import Arithmetic
-from ..forward.fusion import single_steps
+from ..forward.fusion import steps_of
 from ..forward.kernel_engine import KernelEngine
 from ..forward.walk import evaluate
 from ..graph import Graph, Node
@@ -49,7 +49,7 @@ def shares(
 
     The shares of a run without drift, or with NaN or infinities, are NaN.
     """
-    skipped = {node.name for step in single_steps(graph, joined) for node in step.nodes[:-1]}
+    skipped = {node.name for step in steps_of(graph, joined, frozenset(graph.names)) for node in step.nodes[:-1]}
     run = _Run(y, graph, weights, frozenset(skipped), threads)
     output = graph.output.name
     drift = _difference(y[output], t[output])
