@@ -137,7 +137,7 @@ class Replays:
 
         size = (self.size, self.size)
         try:
-            profile = kept_profile(variant, w, size, threads=self.threads, check=False, progress=told)
+            profile = kept_profile(variant, w, size, threads=self.threads, check="never", progress=told)
         except VariantError as error:
             return ReplayCell(variant.name, weights, key, str(error))
         self.folder.mkdir(parents=True, exist_ok=True)
