@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -137,10 +137,15 @@ def _decided(
 
 def _followed(y: Array, shortcut: Array | None, epilogue: Epilogue, arithmetic: Arithmetic) -> Array:
     """What follows the sums of some rows, each layer rounded as it would be alone."""
-    if epilogue.norm != "none":
-        y = ops.normalised(y, epilogue.vectors, arithmetic=arithmetic)
-    if shortcut is not None:
-        y = ops.add(shortcut, y, arithmetic=arithmetic)
+    if epilogue.norm == "shifts-last":
+        s, t, *factor = epilogue.vectors
+        y = ops.sum_of_products(shortcut, y, factor[0] if factor else None, s, t, arithmetic=arithmetic)
+    else:
+        if epilogue.norm != "none":
+            form = replace(arithmetic, batch_norm=epilogue.norm)  # a convolution's own may be another
+            y = ops.normalised(y, epilogue.vectors, arithmetic=form)
+        if shortcut is not None:
+            y = ops.add(shortcut, y, arithmetic=arithmetic)
     return y if epilogue.relu == "none" else ops.relu(y, epilogue.relu)
 
 

@@ -198,6 +198,14 @@ def test_layers_of_a_step_keep_forms_of_their_own(
     assert same(y, other) == ("relu" in how)  # the next convolution adds +0 to a -0
 
 
+@pytest.mark.parametrize("how", OWN_FORMS.values(), ids=OWN_FORMS)
+def test_layers_of_a_step_keep_forms_of_their_own_behind_exact_sums(
+    how: dict[str, Any], with_zeros: Weights, picture: np.ndarray
+) -> None:
+    y = refnet.predict(picture, with_zeros, order="exact", **LOGITS, **how)
+    assert same(y, refnet.activations(picture, with_zeros, order="exact", **how)["predictions"])
+
+
 @pytest.mark.parametrize("precision", ["float16", "double-double"])
 def test_shifts_last_in_pairs_and_in_narrow_sums(precision: str, with_zeros: Weights, picture: np.ndarray) -> None:
     how: dict[str, Any] = {"precision": precision, **OWN_FORMS["shifts last in some blocks"]}

@@ -177,7 +177,7 @@ def test_a_newer_profile_takes_the_place_of_the_kept_one(tmp_path: Path) -> None
     keep(newer, CHOSEN[0], WEIGHTS, folder=tmp_path)
     known = known_profile(CHOSEN[0], WEIGHTS, (32, 32), folder=tmp_path)
     assert known is not None and known.to_json() == newer.to_json()
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("checked/*"))) == 1
 
 
 @pytest.mark.parametrize(

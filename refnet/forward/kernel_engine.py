@@ -44,7 +44,7 @@ class KernelEngine(SpecEngine):
             how: dict[str, Any] = {"epsilon": epsilon, "arithmetic": self.arithmetic, **self.constants.of(self.layer)}
             return ops.norm_vectors(*own, **how)
 
-        of_weights = self._prepared(self.layer, self.arithmetic, vectors, self.constants.hash)
+        of_weights = self._prepared(f"{self.layer} vectors", self.arithmetic, vectors, self.constants.hash)
         return elementwise.normalised(x, of_weights, arithmetic=self.arithmetic, threads=self.threads)
 
     def relu(self, x: Array) -> Array:
@@ -100,7 +100,7 @@ class KernelEngine(SpecEngine):
             factors, shifts = zip(*of_each, strict=True)
             return factors[0], ops.sum_of_shifts(shifts, arithmetic=arithmetic), *factors[1:]
 
-        return form, self._prepared(what, arithmetic, vectors, self.constants.hash)
+        return form, self._prepared(f"{what} vectors", arithmetic, vectors, self.constants.hash)
 
     def _packed_for(
         self, step: Step, planned: Mapping[str, Arithmetic], weights: Mapping[str, Any], vectors: tuple[Any, ...]

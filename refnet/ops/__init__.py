@@ -7,7 +7,15 @@ output. Nothing here is fast.
 """
 
 from .elementwise import add, relu
-from .normalisation import batch_norm, folded_kernel, norm_vectors, normalised, shifts_last, sum_of_shifts
+from .normalisation import (
+    batch_norm,
+    folded_kernel,
+    norm_vectors,
+    normalised,
+    shifts_last,
+    sum_of_products,
+    sum_of_shifts,
+)
 from .pooling import max_pool, mean_of, mean_pool
 from .products import Padding, Pair, conv2d, dense, exact_sums, pad, plain_sums, sums
 from .softmax import softmax
@@ -31,6 +39,7 @@ __all__ = [
     "relu",
     "shifts_last",
     "softmax",
+    "sum_of_products",
     "sum_of_shifts",
     "sums",
 ]

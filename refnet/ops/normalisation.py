@@ -53,10 +53,16 @@ def shifts_last(x: Any, y: Any, of_x: tuple[Any, ...], of_y: tuple[Any, ...], *,
     as it is, fl(fl(x + fl(y s')) + t'). So tensorflow's graph optimiser regroups sums of arrays of two shapes. Rounded
     to storage once.
     """
-    ops = numpy_ops(arithmetic.elementwise)
-    products = [ops.mul(ops.storage(z), own[0]) if own else ops.storage(z) for z, own in ((x, of_x), (y, of_y))]
     shift = sum_of_shifts([own[1] for own in (of_x, of_y) if own], arithmetic=arithmetic)
-    return stored(ops.add(ops.add(*products), shift), arithmetic.storage)
+    s, other = (own[0] if own else None for own in (of_x, of_y))
+    return sum_of_products(x, y, s, other, shift, arithmetic=arithmetic)
+
+
+def sum_of_products(x: Any, y: Any, of_x: Any, of_y: Any, shift: Any, *, arithmetic: Arithmetic) -> Any:
+    """fl(fl(fl(x s) + fl(y s')) + shift) with factors s and s'; None stands for no factor, and none of its rounding."""
+    ops = numpy_ops(arithmetic.elementwise)
+    scaled = (ops.storage(z) if s is None else ops.mul(ops.storage(z), s) for z, s in ((x, of_x), (y, of_y)))
+    return stored(ops.add(ops.add(*scaled), shift), arithmetic.storage)
 
 
 def sum_of_shifts(shifts: Sequence[Any], *, arithmetic: Arithmetic) -> Any:
