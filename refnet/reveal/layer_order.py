@@ -67,7 +67,7 @@ class LayerOrder:
         how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
         if self.subnormals != KEPT:
             how += f"; subnormal {self.subnormals} taken for zero"
-        held = f" ({self.same})" if self.same else ""
+        held = f" ({self.same})" if self.same and self.differing else ""
         return f"{self.layer}: {how}; {self.differing} of {self.outputs} outputs differ{held}"
 
 
