@@ -121,6 +121,16 @@ def test_direct_sums_leave_no_traces(tmp_path: Path, order: str, fma: bool, bias
             assert traces(session, GRAPH[layer], (2, *session.take(layer))) is None
 
 
+def test_another_order_is_no_trace(tmp_path: Path) -> None:
+    """Of the other terms, where a huge number changes it."""
+    code = """
+def layer(x, weights, node):
+    return direct(x, weights, node, order="lanes:8" if abs(x).max() > 16 else "sequential")
+"""
+    with made_up(tmp_path, GRAPH, code) as session:
+        assert traces(session, GRAPH[SPATIAL], (1, *session.take(SPATIAL))) is None
+
+
 @pytest.mark.parametrize("order", ["kahan", "neumaier"])
 def test_compensated_sums_are_direct_but_have_no_tree(tmp_path: Path, order: str) -> None:
     with made_up(tmp_path, GRAPH, DIRECT.format(order=order, fma=False, bias="last")) as session:

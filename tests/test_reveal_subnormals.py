@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,12 @@ def test_without_a_bias_and_without_inputs() -> None:
     assert subnormals(box("bias", "inputs", bias=False)) == "inputs"
     assert subnormals(box("inputs", "products", bias=False, products=False)) == "kept"
     assert subnormals(box("sums", bias=False, products=False)) == "sums"
+
+
+def test_one_output_that_flushes_is_enough() -> None:
+    whole, part = box(), box("weights")
+    mixed = replace(whole, sum_of=lambda w, x: np.append(whole.sum_of(w[:-1], x), part.sum_of(w[-1:], x)))
+    assert subnormals(mixed) == "weights"
 
 
 def test_a_layer_says_what_it_flushes(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class LayerOrder:
         how += "".join(f"; {part_text(part)}" for part in self.parts)
         if self.subnormals not in (KEPT, ""):
             how += f"; subnormal {self.subnormals} taken for zero"
-        held = f" ({self.same})" if self.same else ""
+        held = f" ({self.same})" if self.same and self.differing else ""
         told = f"{self.differing} of {self.outputs} outputs differ{held}" if self.outputs else self.reason
         return f"{self.layer}: {how}; {told}"
 
