@@ -13,13 +13,15 @@ from backends_support import random_images, random_weights
 
 import refnet
 from refnet import activations
+from refnet.arithmetic import parse_order
 from refnet.backends import VARIANTS
 from refnet.errors import InputError, VariantError
 from refnet.graph import resnet
-from refnet.reveal import NoTreeError, Profile, Session, differences, network, replay
+from refnet.reveal import Found, NoTreeError, Profile, Session, SumFormats, differences, layer_order, network, replay
 from refnet.reveal.channels import channel_text, channels_of
 from refnet.reveal.layer_order import probe_layer
 from refnet.reveal.norm_form import probe_norm
+from refnet.reveal.session import PRECISIONS
 
 GRAPH = resnet(50, input_shape=(96, 96))
 
@@ -29,7 +31,7 @@ import json, os, sys
 import numpy as np
 sys.path[:0] = json.loads(os.environ["REFNET_PATH"])
 from refnet import kernels, ops
-from refnet.arithmetic import Arithmetic
+from refnet.arithmetic import Arithmetic, stored
 from refnet.reveal.child import read, write
 job = json.load(open(sys.argv[1]))
 nodes = {node["name"]: node for node in job["nodes"]}
@@ -40,8 +42,9 @@ arithmetic = Arithmetic(**how)
 answers, x, node = sys.stdout.buffer, None, None
 
 def run(node, x, weights):
-    keys = {"order": "order", "fma": "fma", "bias": "bias_at"}
+    keys = {"precision": "precision", "accumulate": "accumulate", "order": "order", "fma": "fma", "bias": "bias_at"}
     kernel = {keys[name]: getattr(arithmetic, name) for name in keys}
+    x = stored(x, arithmetic.storage)
     if node["operation"] == "conv2d":
         s = node["settings"]
         return kernels.conv2d(x, *weights, strides=s["strides"], padding=s["padding"], threads=1, **kernel)
@@ -72,14 +75,14 @@ while question := read(sys.stdin.buffer):
             arithmetic = Arithmetic(**{**how, "order": "reversed"})
             y[..., -last:] = run(node, x, arrays)[..., -last:]
             arithmetic = arithmetic_
-        position = settings["position"]
+        position, y = settings["position"], y.astype(np.float32)
         write(answers, {}, [y if position is None else y[tuple(position)]])
 """
 
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Any:
-    """backend(order=..., ...): a session whose layers are computed so."""
+    """backend(order=..., ...): a session whose layers are computed so, in a precision that Keras has a policy for."""
 
     def session(graph: Any = GRAPH, **how: Any) -> Session:
         import json
@@ -87,7 +90,9 @@ def backend(tmp_path: Path) -> Any:
         child = tmp_path / "child.py"
         child.write_text(CHILD, encoding="utf-8")
         environment = {"REFNET_PATH": json.dumps(sys.path), "REFNET_HOW": json.dumps(how)}
-        variant = replace(VARIANTS["numpy"], modules=("numpy",), environment=environment)
+        policies = {precision: policy for policy, precision in PRECISIONS.items()}
+        policy = policies[how.get("precision", "float32")]
+        variant = replace(VARIANTS["numpy"], modules=("numpy",), environment=environment, dtype_policy=policy)
         return Session(variant, graph, child=child)
 
     return session
@@ -121,17 +126,61 @@ def test_channels_that_add_otherwise_have_their_own_order(backend: Any) -> None:
     assert "; channels 700..999: reversed; 0 of 1000" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("layer", "how"),
+    [
+        (
+            "conv5_block1_1_conv",
+            {"precision": "bfloat16", "accumulate": "float32", "order": "lanes:8", "bias": "stored"},
+        ),
+        (
+            "conv5_block1_1_conv",
+            {"precision": "bfloat16", "accumulate": "float32", "order": "blocks:512", "bias": "last"},
+        ),
+        (
+            "conv4_block1_2_conv",
+            {"precision": "float16", "accumulate": "float32", "order": "reversed", "bias": "stored"},
+        ),
+        ("conv2_block1_1_conv", {"precision": "float16", "accumulate": "float16", "order": "lanes:4", "fma": False}),
+        ("predictions", {"precision": "float16", "accumulate": "float32", "order": "blocks:16", "bias": "first"}),
+        ("avg_pool", {"precision": "bfloat16", "accumulate": "float32", "order": "blocks:24,24,1"}),
+        ("avg_pool", {"precision": "float16", "accumulate": "float32", "order": "reversed", "mean": "multiply"}),
+    ],
+    ids=str,
+)
+def test_a_layer_in_narrow_formats_is_revealed(backend: Any, layer: str, how: dict[str, Any]) -> None:
+    """The formats first, and where the output has fewer bits than the sums, the order all the same."""
+    graph = resnet(50) if layer == "avg_pool" else GRAPH  # means of 49, whose forms differ more often than those of 9
+    with backend(graph, **how) as session:
+        found = probe_layer(session, graph[layer])
+    assert found.differing == 0 and found.outputs > 0
+    told = {"precision": found.formats.precision, "accumulate": found.formats.sums, "order": str(found.order)}
+    assert {name: getattr(found, name) for name in how if name not in told} | told == how
+
+
+def test_the_whole_output_is_asked_with_sums_that_cancel(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an output of eight bits would hide that the order is another one: here the finder is made to give it."""
+    other = Found(parse_order("reversed"), True, "stored", formats=SumFormats("bfloat16", "float32", "bfloat16"))
+    monkeypatch.setattr(layer_order, "find_tree", lambda box, seed: other)
+    with backend(precision="bfloat16", order="sequential", bias="stored") as session:
+        found = probe_layer(session, GRAPH["conv5_block1_1_conv"])
+    assert found.differing > 0.9 * found.outputs / 2  # of the second half; the first shows next to nothing
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values())
 @pytest.mark.parametrize("form", ["centred", "shifted", "shifted-fma"])
 @pytest.mark.parametrize("off", [False, True], ids=["computed", "given"])
-def test_the_form_of_a_batch_normalisation(backend: Any, form: str, off: bool) -> None:
-    with backend(batch_norm=form, scale_off=off) as session:
+def test_the_form_of_a_batch_normalisation(backend: Any, precision: str, form: str, off: bool) -> None:
+    """Its own factor is read off to the last bit of float32, through outputs of eight or eleven bits too."""
+    with backend(precision=precision, batch_norm=form, scale_off=off) as session:
         found = probe_norm(session, GRAPH["conv5_block1_1_bn"])
     assert (found.batch_norm, found.scale, found.differing) == (form, "given" if off else "computed", 0)
 
 
-def test_a_fused_shift_is_told_from_a_rounded_one(backend: Any) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS.values())
+def test_a_fused_shift_is_told_from_a_rounded_one(backend: Any, precision: str) -> None:
     for shift in ("rounded", "fused"):
-        with backend(batch_norm="shifted-fma", shift=shift) as session:
+        with backend(precision=precision, batch_norm="shifted-fma", shift=shift) as session:
             found = probe_norm(session, GRAPH["conv5_block1_1_bn"])
         assert (found.shift, found.differing) == (shift, 0)
 

@@ -3,66 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_sums import FLOAT32, FUSED, assert_same, box_of, counted
 from trees import random_tree
 
 from refnet import ops
-from refnet.arithmetic import FORMATS, Arithmetic, Order, Tree, parse_order, stored
-from refnet.arithmetic.recognise import canonical
-from refnet.arithmetic.tree_nodes import Add, Fuse, Grow, add, chain, fuse
-from refnet.reveal import BlackBox, Found, NoTreeError, SumFormats, find_tree
+from refnet.arithmetic import FORMATS, Arithmetic, Tree, parse_order, stored
+from refnet.arithmetic.tree_nodes import Add, Grow, add, chain, fuse
+from refnet.reveal import BlackBox, NoTreeError, SumFormats, find_tree
 
-FLOAT32 = SumFormats.alike("float32")
-FUSED = ((None, "nearest"),)
 NAMED = ["sequential", "reversed", "blocks:7", "blocks:20,30,13", "lanes:8", "pairwise:1", "pairwise:8"]
 PLACES = pytest.mark.parametrize("bias", [None, "last", "first"])
 SUMS = [SumFormats.alike(name) for name in FORMATS if name != "tf32"]  # tf32 is a format of operands only
 MIXED = [
     SumFormats("bfloat16", "float32", "bfloat16"), SumFormats("float16", "float32", "float16"),
     SumFormats("tf32", "float32", "float32"), SumFormats("bfloat16", "float32", "float32"),
+    SumFormats("bfloat16", "float32", "bfloat16", cut=True),
 ]  # fmt: skip
 ALL = pytest.mark.parametrize("formats", [*SUMS, *MIXED], ids=str)
-
-
-def box_of(
-    order: Order, terms: int, *, formats: SumFormats = FLOAT32, fma: bool = True, bias: str | None = None
-) -> BlackBox:
-    """A sum by the definition, seen from outside."""
-    arithmetic = Arithmetic(formats.sums, formats.sums, order, fma, bias or "last")
-
-    def sum_of(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        a, b = inputs[None, :terms], np.ascontiguousarray(weights[:, :terms].T)
-        result = ops.sums(a, b, weights[:, terms] if bias else None, arithmetic=arithmetic)[0]
-        return stored(result, formats.out)
-
-    return BlackBox(sum_of, terms + (bias is not None), formats, bias=bias is not None)
-
-
-def assert_same(found: Found, tree: Tree, fma: bool, bias: str | None) -> None:
-    """The same tree up to what changes no bit; where fma shows nowhere in it, both answers are right."""
-    assert bias is None or found.bias == bias
-    program = tree.program
-    if found.formats.exact_products:  # then no product is rounded, and a fused sum of two is their addition
-        starts = bias == "first"  # then the bias is one more operand of the first node
-        fma, program = (
-            False,
-            tuple(Grow(n.leaves) if is_pair(n) and (i or not starts) else n for i, n in enumerate(program)),
-        )
-    elif found.fma != fma:
-        assert fma and not any(isinstance(n, Grow) and sum(map(len, n.leaves)) + n.on_top > 1 for n in tree.program)
-        return
-    recovered = Tree.of(found.order, len(tree.leaves))
-    place = bias or "last"
-    assert canonical(recovered.program, fma, place) == canonical(program, fma, place)
-
-
-def is_pair(node: object) -> bool:
-    return isinstance(node, Fuse) and not node.on_top and sum(map(len, node.leaves)) == 2
 
 
 def recover(seed: int, leaves: int, formats: SumFormats, fma: bool, bias: str | None, fused: bool) -> None:
@@ -131,14 +93,6 @@ def test_a_chain_needs_few_questions() -> None:
         box = counted(box_of(parse_order(name), 1000), asked)
         find_tree(box)
         assert sum(asked) < most * 1000, name
-
-
-def counted(box: BlackBox, asked: list[int]) -> BlackBox:
-    def sum_of(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        asked.append(len(weights))
-        return box.sum_of(weights, inputs)
-
-    return replace(box, sum_of=sum_of)
 
 
 # ---- what is no tree, and says so ----------------------------------------------------------------------------------

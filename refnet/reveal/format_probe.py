@@ -17,7 +17,7 @@ from ..errors import InputError
 from .black_box import BlackBox, NoTreeError
 from .sum_formats import SumFormats
 
-TRIPLES = 6  # of terms, drawn, that tell the format of sums
+TRIPLES = 6  # of terms that tell the format of sums; half of them drawn, half of them neighbours
 LARGE = 14  # the exponent at which sums are asked: so that little of it lies in the range of float16
 DEEPEST = 38  # bits below it, still in that range
 BY_WIDTH = sorted(FORMATS.values(), key=lambda format_: (format_.precision, format_.emax))
@@ -31,12 +31,13 @@ def with_formats(box: BlackBox, seed: int = 0) -> BlackBox:
     """
     if box.terms - box.bias < 3:
         return box  # too few terms to ask, and nothing to round
-    weights, inputs = kept_by_weights(box), kept_by_inputs(box) if box.products else None
-    if inputs not in (None, weights):
+    sums, output = kept_by_sums(box, seed), kept_by_output(box, seed)
+    weights = kept_by_weights(box)
+    inputs = kept_by_inputs(box) if box.products else weights
+    if inputs != weights:
         raise NoTreeError(f"weights are rounded to {weights.name}, inputs to {inputs.name}: no known formats")
-    sums, output = kept_by_sums(box, weights, seed), kept_by_output(box, seed)
     try:
-        formats = SumFormats(weights.name, sums.name, output.name)
+        formats = SumFormats(weights.name, sums.name, output.name, is_cut(box, sums, output))
     except InputError as error:
         raise NoTreeError(f"formats that fit no known sum: {error}") from error
     found = replace(box, formats=formats)
@@ -82,13 +83,14 @@ def _operands(what: str, bits: int, wide: bool) -> Format:
     raise NoTreeError(f"{what} keep {bits + 1} significand bits, as no known format does: no direct sum")
 
 
-def kept_by_sums(box: BlackBox, operands: Format, seed: int = 0) -> Format:
-    """The format in which sums grow: the narrowest that keeps what is lost nowhere."""
+def kept_by_sums(box: BlackBox, seed: int = 0) -> Format:
+    """The format in which sums grow: all parts of it that lose anything lose the same bits."""
     factors, deepest = box.terms - box.bias, min(DEEPEST, 2 * _bits(box))
     rng = np.random.default_rng(seed)
     kept = set()
-    for _ in range(TRIPLES):
-        terms = rng.choice(factors, 3, replace=False)
+    for number in range(TRIPLES):
+        near = rng.integers(factors - 2) + np.arange(3)
+        terms = near if number % 2 else rng.choice(factors, 3, replace=False)
         numbers = np.zeros((3, deepest, 3))
         numbers[..., 0], numbers[..., 1] = 2.0**LARGE, -(2.0**LARGE)
         numbers[..., 2] = 2.0 ** (LARGE - np.arange(1, deepest + 1))
@@ -103,11 +105,11 @@ def kept_by_sums(box: BlackBox, operands: Format, seed: int = 0) -> Format:
         raise NoTreeError(
             f"sums keep {', '.join(map(str, sorted(kept)))} significand bits: no direct sum, or not in one format"
         )
-    wider = [FORMATS[name] for name in ACCUMULATE if name in FORMATS and FORMATS[name].precision > deepest]
-    return known.pop() if known else max(wider[0], operands, key=lambda format_: format_.precision)
+    return known.pop() if known else WIDEST
 
 
 NARROWEST = {FORMATS[name].precision: FORMATS[name] for name in ACCUMULATE if name in FORMATS}
+WIDEST = NARROWEST[max(NARROWEST)]
 
 
 def kept_by_output(box: BlackBox, seed: int = 0) -> Format:
@@ -121,6 +123,13 @@ def kept_by_output(box: BlackBox, seed: int = 0) -> Format:
         if np.array_equal(np.asarray(round_to(answers, format_), np.float64), answers):
             return format_
     raise AssertionError("what comes back is a number of some format")
+
+
+def is_cut(box: BlackBox, sums: Format, output: Format) -> bool:
+    """Whether 1 and three quarters of the last place of a narrower output come back as 1."""
+    weights = np.zeros((1, box.terms), box.working)
+    weights[0, :2] = 1, 1.5 * output.unit_roundoff
+    return box.divisor == 1 and output.precision < sums.precision and bool(box.ask(weights)[0] == 1)
 
 
 def is_bias_after(box: BlackBox) -> bool:

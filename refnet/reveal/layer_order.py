@@ -25,6 +25,7 @@ from .session import Session
 from .sum_formats import BIASES, FLOAT32, SumFormats, in_words
 from .tree_finder import Found, find_tree
 
+NOT_STORED = "refnet multiplies or stores no numbers so"
 MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
 
 
@@ -34,6 +35,7 @@ class LayerOrder:
 
     terms: of each sum, the bias not counted.
     order, fma, bias, mean: as in Arithmetic; None and the reason where the layer adds in no order that refnet knows.
+    Where refnet has no precision of these formats, there is a reason too, and outputs is 0.
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
     channels: output channels of a dense layer that add in another way, as `992..999`.
@@ -54,12 +56,17 @@ class LayerOrder:
     formats: SumFormats = FLOAT32
 
     def __str__(self) -> str:
+        return f"{self.layer}: {self.words}"
+
+    @property
+    def words(self) -> str:
+        """The formats, the order and what differs; or the reason."""
         if self.order is None:
-            return f"{self.layer}: {self.reason}"
+            return self.reason
         how = in_words(self.formats, _short(self.order), self.fma, BIASES[self.bias])
         how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
         told = f"{self.differing} of {self.outputs} outputs differ" if self.outputs else self.reason
-        return f"{self.layer}: {how}; {told}"
+        return f"{how}; {told}"
 
 
 def _short(order: Order) -> str:
@@ -75,7 +82,7 @@ def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads
     sums have no order, or other outputs of the layer have another one.
     """
     found = reveal_layer(variant, layer=layer, size=size, threads=threads)
-    if found.order is None or found.differing or found.channels:
+    if found.order is None or found.reason or found.differing or found.channels:
         raise NoTreeError(str(found))
     return found.order
 
@@ -102,7 +109,7 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
     except NoTreeError as error:
         return LayerOrder(node.name, terms, None, reason=str(error), seconds=time.monotonic() - begin)
     by_channel = _by_channel(node, rest, seed)
-    differing, outputs, reason = 0, 0, f"refnet has no precision of {found.formats}"
+    differing, outputs, reason = 0, 0, NOT_STORED
     if found.formats.precision is not None:
         theirs, ours = compared(session, node, found, by_channel, seed, behind=behind)
         differing, outputs = int((theirs.view(np.uint32) != ours.view(np.uint32)).sum()), ours.size

@@ -144,8 +144,8 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
         found = probe_layer(session, node, behind=behind)
     except InputError as error:  # such as a picture too small for its window
         return {"reason": str(error)}
-    if found.order is None:
-        return {"reason": found.reason}
+    if found.order is None or not found.outputs:
+        return {"reason": found.words}
     last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
     if found.channels:
         last["channels"] = {
