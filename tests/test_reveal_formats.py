@@ -11,9 +11,13 @@ from trees import random_tree
 
 from refnet.arithmetic import FORMATS, Order, Tree, parse_order, stored
 from refnet.arithmetic.tree_nodes import Program, add, chain, fuse
+from refnet.backends import VARIANTS
 from refnet.errors import InputError
-from refnet.reveal import BlackBox, Found, NoTreeError, SumFormats, find_tree
+from refnet.graph import resnet
+from refnet.reveal import BlackBox, Found, NoTreeError, Session, SumFormats, find_tree
 from refnet.reveal.format_probe import with_formats
+from refnet.reveal.layer_order import probe_layer
+from refnet.reveal.norm_form import probe_norm
 from refnet.reveal.tree_finder import checked
 
 KNOWN = [
@@ -133,6 +137,27 @@ def test_another_order_shows_in_sums_that_cancel(formats: SumFormats) -> None:
     assert checked(box, Found(parse_order("sequential"), True, formats=formats)).mean == "divide"
     with pytest.raises(NoTreeError, match=r"[3-6]\d of 128 sums"):
         checked(box, Found(parse_order("reversed"), True, formats=formats))
+
+
+REAL = {
+    f"{backend}-mixed-{output}": SumFormats(output, "float32", output)
+    for backend in ("tensorflow", "jax", "torch")
+    for output in ("bfloat16", "float16")
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", REAL)
+def test_layers_of_real_mixed_policies(variant: str) -> None:
+    """Keras casts kernel and input, and adds the bias to what the convolution returns."""
+    if VARIANTS[variant].missing:
+        pytest.skip(f"{variant} is not installed")
+    graph = resnet(50, input_shape=(64, 64))
+    with Session(VARIANTS[variant], graph, threads=1) as session:
+        convolution, mean = (probe_layer(session, graph[name]) for name in ("conv2_block1_1_conv", "avg_pool"))
+        form = probe_norm(session, graph["conv2_block1_1_bn"])
+    assert (convolution.formats, convolution.bias, convolution.differing) == (REAL[variant], "stored", 0)
+    assert (mean.formats, mean.differing, form.differing) == (REAL[variant], 0, 0)
 
 
 def test_rounded_counts_halve_the_questions() -> None:

@@ -117,6 +117,14 @@ def test_a_known_layer_is_revealed(backend: Any, layer: str, how: dict[str, Any]
     assert {name: getattr(found, name) for name in how} | {"order": str(found.order)} == how
 
 
+def test_where_outputs_differ() -> None:
+    differ = np.zeros((2, 7, 7, 12), bool)
+    differ[1, 6, 6, [3, 11]] = differ[0, 6, 6, 5] = True
+    assert layer_order._where(differ) == "channels 3, 5, 11, at 1 of 49 places: (6, 6)"
+    differ[0, 0] = True
+    assert layer_order._where(differ) == "channels 0, 1, 2, 3 and 8 more, at 8 of 49 places"
+
+
 def test_channels_that_add_otherwise_have_their_own_order(backend: Any) -> None:
     """Many of them: so many sums are asked at once."""
     with backend(order="blocks:100,412,1536", last_channels=300) as session:
@@ -299,6 +307,22 @@ def test_replay_is_the_forward_pass_of_the_profile(profile: Profile) -> None:
     assert any(d.bits for d in differences(trace, plain))
 
 
+def test_a_narrow_precision_is_replayed(profile: Profile) -> None:
+    """As mixed policies compute: everything but the picture is stored so, and biases are added to stored sums."""
+    weights, x = random_weights(), random_images(1)
+    graph = weights.graph((32, 32))
+    stored = {node.name: {"precision": "bfloat16"} for node in graph.nodes if node.operation != "input"}
+    adds = {name for name, entry in profile.layers.items() if "order" in entry}
+    own = {name: {"bias": "stored", "accumulate": "float32"} if name in adds else {} for name in stored}
+    layers = {name: {**stored[name], **profile.layers.get(name, {}), **own[name]} for name in stored}
+    trace = replay("torch", x, weights, profile=replace(profile, layers=layers))
+    how: dict[str, Any] = {**HOW, "constants": profile.constants[weights.hash], "bias": "stored"}
+    expected = activations(x, weights, precision={graph.names[0]: "float32", "*": "bfloat16"}, **how)
+    assert not any(d.bits or d.zeros for d in differences(trace, expected))
+    last = activations(x, weights, precision={graph.names[0]: "float32", "*": "bfloat16"}, **{**how, "bias": "last"})
+    assert any(d.bits for d in differences(trace, last))
+
+
 def test_channels_are_replayed_in_their_own_order(profile: Profile, tmp_path: Path) -> None:
     """Columns of three forward passes, each in one order; by the definition too."""
     ways = {"1..2": {"order": "blocks:8", "fma": True, "bias": "last"}, "9": {"order": "reversed", "fma": False}}
@@ -360,3 +384,6 @@ def test_the_whole_network_of_a_known_backend(backend: Any, monkeypatch: pytest.
     with backend() as session:
         found = network._probed(session, GRAPH, lambda layer, place, count: None)
     assert len(found) == 53 + 53 + 2 and len(seen) < 60 and len(set(seen)) == len(seen)
+    with backend(precision="float16") as session:
+        found = network._probed(session, GRAPH, lambda layer, place, count: None)
+    assert {name for name, entry in found.items() if entry["precision"] == "float16"} == set(GRAPH.names[1:])

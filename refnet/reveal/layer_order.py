@@ -26,6 +26,7 @@ from .sum_formats import BIASES, FLOAT32, SumFormats, in_words
 from .tree_finder import Found, find_tree
 
 NOT_STORED = "refnet multiplies or stores no numbers so"
+FEW = 4  # channels, and places, that are named one by one
 MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
 
 
@@ -172,9 +173,11 @@ def _by_channel(node: Node, boxes: list[tuple[Indices, BlackBox]], seed: int) ->
 
 
 def _where(differ: np.ndarray) -> str:
-    """Which outputs differ: `channels 3, 4 and 12 more, at 49 of 49 places`."""
+    """Which outputs differ in some picture: `channels 3, 4, 7, 9 and 12 more, at 1 of 49 places: (6, 6)`."""
     channels = np.flatnonzero(differ.reshape(-1, differ.shape[-1]).any(0)).tolist()
-    places = differ.any(-1)
-    more = f" and {len(channels) - 4} more" if len(channels) > 4 else ""
-    shown = ", ".join(map(str, channels[:4]))
-    return f"channels {shown}{more}, at {int(places.sum())} of {places.size} places"
+    places = differ.any((0, -1))
+    found = list(map(tuple, np.argwhere(places).tolist()))
+    told = f": {', '.join(map(str, found))}" if len(found) <= FEW and places.ndim else ""
+    more = f" and {len(channels) - FEW} more" if len(channels) > FEW else ""
+    shown = ", ".join(map(str, channels[:FEW]))
+    return f"channels {shown}{more}, at {len(found)} of {places.size} places{told}"

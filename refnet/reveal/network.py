@@ -147,6 +147,8 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
     if found.order is None or not found.outputs:
         return {"reason": found.words}
     last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
+    if found.reason:
+        last["where"] = found.reason
     if found.channels:
         last["channels"] = {
             channels: {"order": str(own.order), "fma": own.fma, "bias": own.bias}
