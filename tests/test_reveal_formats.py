@@ -15,6 +15,7 @@ from refnet.backends import VARIANTS
 from refnet.errors import InputError
 from refnet.graph import resnet
 from refnet.reveal import BlackBox, Found, NoTreeError, Session, SumFormats, find_tree
+from refnet.reveal.counting import Sweep, lost_units
 from refnet.reveal.format_probe import with_formats
 from refnet.reveal.layer_order import probe_layer
 from refnet.reveal.norm_form import probe_norm
@@ -170,4 +171,7 @@ def test_rounded_counts_halve_the_questions() -> None:
 def test_rounded_counts_that_mislead_are_counted_again() -> None:
     """In a fused sum, leaves that lose fewer need not be lost with those that lose more."""
     tree = Tree(fuse([0, 1, 2], chain(range(3, 403))))
-    assert_same(find_tree(box_of(tree, 403, formats=BFLOAT16)), tree, True, None)
+    box, sweep = box_of(tree, 403, formats=BFLOAT16), Sweep(np.arange(403), 0)
+    (rough,), (exact,) = lost_units(box, [sweep]), lost_units(replace(box, rough=False), [sweep])
+    assert rough.tolist() == exact.tolist() == [2, 2, *[401] * 400]
+    assert_same(find_tree(box), tree, True, None)
