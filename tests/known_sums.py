@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from refnet import ops
-from refnet.arithmetic import Arithmetic, Order, Tree, stored
+from refnet.arithmetic import Arithmetic, Order, Tree
 from refnet.arithmetic.recognise import canonical
 from refnet.arithmetic.tree_nodes import Fuse, Grow
 from refnet.reveal import BlackBox, Found, SumFormats
@@ -25,7 +25,7 @@ def box_of(
     def sum_of(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         a, b = inputs[None, :terms], np.ascontiguousarray(weights[:, :terms].T)
         result = ops.sums(a, b, weights[:, terms] if bias else None, arithmetic=arithmetic)[0]
-        return stored(result, formats.out)
+        return formats.finished(result)
 
     return BlackBox(sum_of, terms + (bias is not None), formats, bias=bias is not None)
 

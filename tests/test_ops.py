@@ -287,6 +287,15 @@ def test_dense(precision: str, order: str, data: st.DataObject) -> None:
     assert bits(ours, precision) == [[stored(number, precision) for number in expected]]
 
 
+@pytest.mark.parametrize(("bias_at", "value"), [("last", 258), ("first", 256), ("stored", 256)])
+def test_a_bias_that_is_added_to_a_stored_sum(bias_at: str, value: int) -> None:
+    """256 + 1 + 1 in bfloat16, whose numbers here lie two apart: half way, 257 goes to the even 256."""
+    terms, weights, bias = array([256, 1], "bfloat16"), array([[1], [1]], "bfloat16"), array([1], "bfloat16")
+    sums = "bfloat16" if bias_at == "first" else "float32"
+    arithmetic = Arithmetic("bfloat16", sums, bias=bias_at)
+    assert ops.dense(terms[None], weights, bias, arithmetic=arithmetic) == [[value]]
+
+
 GEOMETRIES = st.fixed_dictionaries(
     {
         "images": st.integers(1, 2),

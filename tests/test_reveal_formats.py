@@ -11,9 +11,14 @@ from trees import random_tree
 
 from refnet.arithmetic import FORMATS, Order, Tree, parse_order, stored
 from refnet.arithmetic.tree_nodes import Program, add, chain, fuse
+from refnet.backends import VARIANTS
 from refnet.errors import InputError
-from refnet.reveal import BlackBox, Found, NoTreeError, SumFormats, find_tree
+from refnet.graph import resnet
+from refnet.reveal import BlackBox, Found, NoTreeError, Session, SumFormats, find_tree
+from refnet.reveal.counting import Sweep, lost_units
 from refnet.reveal.format_probe import with_formats
+from refnet.reveal.layer_order import probe_layer
+from refnet.reveal.norm_form import probe_norm
 from refnet.reveal.tree_finder import checked
 
 KNOWN = [
@@ -26,6 +31,7 @@ KNOWN = [
     SumFormats("bfloat16", "float32", "float32"),
     SumFormats("float32", "float32", "bfloat16"),
     SumFormats("float32", "float64", "float32"),
+    SumFormats("bfloat16", "float32", "bfloat16", cut=True),
 ]
 BFLOAT16 = KNOWN[1]
 NINE_BITS = replace(FORMATS["bfloat16"], name="nine bits", precision=9)
@@ -134,6 +140,27 @@ def test_another_order_shows_in_sums_that_cancel(formats: SumFormats) -> None:
         checked(box, Found(parse_order("reversed"), True, formats=formats))
 
 
+REAL = {
+    f"{backend}-mixed-{output}": SumFormats(output, "float32", output)
+    for backend in ("tensorflow", "jax", "torch")
+    for output in ("bfloat16", "float16")
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", REAL)
+def test_layers_of_real_mixed_policies(variant: str) -> None:
+    """Keras casts kernel and input, and adds the bias to what the convolution returns."""
+    if VARIANTS[variant].missing:
+        pytest.skip(f"{variant} is not installed")
+    graph = resnet(50, input_shape=(64, 64))
+    with Session(VARIANTS[variant], graph, threads=1) as session:
+        convolution, mean = (probe_layer(session, graph[name]) for name in ("conv2_block1_1_conv", "avg_pool"))
+        form = probe_norm(session, graph["conv2_block1_1_bn"])
+    assert (convolution.formats, convolution.bias, convolution.differing) == (REAL[variant], "stored", 0)
+    assert (mean.formats, mean.differing, form.differing) == (REAL[variant], 0, 0)
+
+
 def test_rounded_counts_halve_the_questions() -> None:
     """One rounded count and one exact one for each pair of a chain of 2000; counted by parts it would be eight."""
     asked: list[int] = []
@@ -144,4 +171,7 @@ def test_rounded_counts_halve_the_questions() -> None:
 def test_rounded_counts_that_mislead_are_counted_again() -> None:
     """In a fused sum, leaves that lose fewer need not be lost with those that lose more."""
     tree = Tree(fuse([0, 1, 2], chain(range(3, 403))))
-    assert_same(find_tree(box_of(tree, 403, formats=BFLOAT16)), tree, True, None)
+    box, sweep = box_of(tree, 403, formats=BFLOAT16), Sweep(np.arange(403), 0)
+    (rough,), (exact,) = lost_units(box, [sweep]), lost_units(replace(box, rough=False), [sweep])
+    assert rough.tolist() == exact.tolist() == [2, 2, *[401] * 400]
+    assert_same(find_tree(box), tree, True, None)

@@ -22,6 +22,7 @@ SUMS = [SumFormats.alike(name) for name in FORMATS if name != "tf32"]  # tf32 is
 MIXED = [
     SumFormats("bfloat16", "float32", "bfloat16"), SumFormats("float16", "float32", "float16"),
     SumFormats("tf32", "float32", "float32"), SumFormats("bfloat16", "float32", "float32"),
+    SumFormats("bfloat16", "float32", "bfloat16", cut=True),
 ]  # fmt: skip
 ALL = pytest.mark.parametrize("formats", [*SUMS, *MIXED], ids=str)
 

@@ -132,4 +132,4 @@ def _whole(box: BlackBox, answers: Array) -> Counts:
 
 def _rounded(box: BlackBox, counts: Counts) -> Counts:
     """Counts as they would come back."""
-    return np.asarray(round_to(counts * box.unit, box.formats.out) / box.unit, np.int64)
+    return np.asarray(box.formats.finished(counts * box.unit) / box.unit, np.int64)

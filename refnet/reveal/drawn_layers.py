@@ -9,8 +9,8 @@ import numpy as np
 from ..arithmetic.formats import Array
 from ..arithmetic.schedule import Indices
 from ..graph import Node
+from .drawn_sums import LARGE
 from .sum_formats import SumFormats
-from .tree_finder import LARGE
 
 Numbers = tuple[Array, list[Array]]
 """A layer's input, batch first, and its weights: float32, to be rounded by who computes with them."""
@@ -24,12 +24,12 @@ def drawn_numbers(node: Node, shape: tuple[int, ...], formats: SumFormats, seed:
     order rounds away.
     """
     rng = np.random.default_rng(seed)
-    x = np.maximum(rng.standard_normal(shape), 0).astype(np.float32)
+    x = rng.standard_normal(shape).astype(np.float32)
     weights = [
         (rng.standard_normal(size) * np.sqrt(2 / np.prod(size[:-1]))).astype(np.float32)
         for size in node.weights.values()
     ]
-    yield x, weights
+    yield np.maximum(x, 0), weights
     if formats.out.precision < formats.sum.precision:
         yield _of_pixels(x, seed) if node.operation == "mean_pool" else _of_channels(x, weights, seed)
 

@@ -37,7 +37,7 @@ def with_formats(box: BlackBox, seed: int = 0) -> BlackBox:
     if inputs != weights:
         raise NoTreeError(f"weights are rounded to {weights.name}, inputs to {inputs.name}: no known formats")
     try:
-        formats = SumFormats(weights.name, sums.name, output.name)
+        formats = SumFormats(weights.name, sums.name, output.name, is_cut(box, sums, output))
     except InputError as error:
         raise NoTreeError(f"formats that fit no known sum: {error}") from error
     found = replace(box, formats=formats)
@@ -123,6 +123,13 @@ def kept_by_output(box: BlackBox, seed: int = 0) -> Format:
         if np.array_equal(np.asarray(round_to(answers, format_), np.float64), answers):
             return format_
     raise AssertionError("what comes back is a number of some format")
+
+
+def is_cut(box: BlackBox, sums: Format, output: Format) -> bool:
+    """Whether 1 and three quarters of the last place of a narrower output come back as 1."""
+    weights = np.zeros((1, box.terms), box.working)
+    weights[0, :2] = 1, 1.5 * output.unit_roundoff
+    return box.divisor == 1 and output.precision < sums.precision and bool(box.ask(weights)[0] == 1)
 
 
 def is_bias_after(box: BlackBox) -> bool:

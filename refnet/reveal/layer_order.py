@@ -19,6 +19,9 @@ from .subnormals import KEPT
 from .sum_formats import BIASES, FLOAT32, SumFormats, in_words
 from .tree_finder import Found
 
+NOT_STORED = "refnet multiplies or stores no numbers so"
+FEW = 4  # channels, and places, that are named one by one
+
 
 @dataclass(frozen=True)
 class LayerOrder:
@@ -26,6 +29,7 @@ class LayerOrder:
 
     terms: of each sum, the bias not counted.
     order, fma, bias, mean: as in Arithmetic; None and the reason where the layer adds in no order that refnet knows.
+    Where refnet has no precision of these formats, there is a reason too, and outputs is 0.
     differing: outputs of `outputs` that have other bits than refnet gives by that order, for drawn numbers at every
     place, in every channel and picture of the batch.  seconds: how long it took.
     parts: outputs that add in another way.
@@ -50,20 +54,25 @@ class LayerOrder:
     formats: SumFormats = FLOAT32
 
     def adds_like(self, other: LayerOrder) -> bool:
-        """Whether both have an order, and it is the same one, the bias's place and the channels' own ways included."""
-        ways = [(each.order, each.fma, each.bias, each.mean, dict(each.channels)) for each in (self, other)]
+        """Whether both have an order, and it is the same one, the bias's place and that of the parts included."""
+        ways = [(each.order, each.fma, each.bias, each.mean, each.parts) for each in (self, other)]
         return self.order is not None and ways[0] == ways[1]
 
     def __str__(self) -> str:
+        return f"{self.layer}: {self.words}"
+
+    @property
+    def words(self) -> str:
+        """The formats, the order and what differs; or the reason."""
         if self.order is None:
-            return f"{self.layer}: {self.reason}"
+            return self.reason
         how = in_words(self.formats, _short(self.order), self.fma, BIASES[self.bias])
         how += "".join(f"; {part_text(part)}" for part in self.parts)
         if self.subnormals not in (KEPT, ""):
             how += f"; subnormal {self.subnormals} taken for zero"
         held = f" ({self.same})" if self.same and self.differing else ""
         told = f"{self.differing} of {self.outputs} outputs differ{held}" if self.outputs else self.reason
-        return f"{self.layer}: {how}; {told}"
+        return f"{how}; {told}"
 
 
 def _short(order: Order) -> str:
@@ -84,7 +93,7 @@ def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads
     sums have no order, or other outputs of the layer have another one.
     """
     found = reveal_layer(variant, layer=layer, size=size, threads=threads)
-    if found.order is None or found.differing or found.parts:
+    if found.order is None or found.reason or found.differing or found.parts:
         raise NoTreeError(str(found))
     return found.order
 
@@ -113,7 +122,7 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
         return LayerOrder(node.name, layer.terms, None, reason=changing, seconds=time.monotonic() - begin)
     known = LayerOrder(
         node.name, layer.terms, found.order, found.fma, found.bias, found.mean, parts=parts, subnormals=kept,
-        formats=found.formats, reason=f"refnet has no precision of {found.formats}",
+        formats=found.formats, reason=NOT_STORED,
     )  # fmt: skip
     if found.formats.precision is not None:
         known = _held(known, layer, found)
@@ -132,9 +141,11 @@ def _held(known: LayerOrder, layer: Layer, found: Found) -> LayerOrder:
 
 
 def _where(differ: np.ndarray) -> str:
-    """Which outputs differ: `channels 3, 4 and 12 more, at 49 of 49 places`."""
+    """Which outputs differ in some picture: `channels 3, 4, 7, 9 and 12 more, at 1 of 49 places: (6, 6)`."""
     channels = np.flatnonzero(differ.reshape(-1, differ.shape[-1]).any(0)).tolist()
-    places = differ.any(-1)
-    more = f" and {len(channels) - 4} more" if len(channels) > 4 else ""
-    shown = ", ".join(map(str, channels[:4]))
-    return f"channels {shown}{more}, at {int(places.sum())} of {places.size} places"
+    places = differ.any((0, -1))
+    found = list(map(tuple, np.argwhere(places).tolist()))
+    told = f": {', '.join(map(str, found))}" if len(found) <= FEW and places.ndim else ""
+    more = f" and {len(channels) - FEW} more" if len(channels) > FEW else ""
+    shown = ", ".join(map(str, channels[:FEW]))
+    return f"channels {shown}{more}, at {len(found)} of {places.size} places{told}"

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..graph import Graph, Node, resnet
 from ..provenance import provenance
 from ..weights import Weights
+from .joined_norms import joined_reason
 from .layer_box import ASKED
 from .layer_order import probe_layer
 from .norm_form import probe_norm, read_scale
@@ -46,6 +47,7 @@ def reveal(
     with Session(chosen, graph, threads=threads) as session:
         told = progress or (lambda layer, place, count: None)
         layers = _probed(session, graph, told)
+        _add_joined_reasons(session, graph, layers)
         told("the softmax", len(layers), len(layers) + 2)
         layers.setdefault(graph.output.name, {}).update(_softmax_entry(session, graph.output))
         told("the plain model", len(layers) + 1, len(layers) + 2)
@@ -97,6 +99,21 @@ def _probed(session: Session, graph: Graph, progress: Progress) -> dict[str, dic
             known[kind] = _norm_entry(session, node) if node.operation == "batch_norm" else _sum_entry(session, node)
         found[node.name] = found.get(node.name, {}) | known[kind]
     return found
+
+
+def _add_joined_reasons(session: Session, graph: Graph, layers: dict[str, dict[str, Any]]) -> None:
+    """Adds the reason to batch normalisations that compute otherwise together with their convolution.
+
+    That is asked in narrow formats; in float32 both runs of a network, as a whole, tell it.
+    """
+    known: dict[object, str] = {}
+    norms = [node for node in graph.nodes if node.operation == "batch_norm"]
+    for node in norms if session.precision != "float32" else ():
+        kind = _kind(graph, graph[node.inputs[0]]), _kind(graph, node)
+        if kind not in known:
+            known[kind] = joined_reason(session, graph, node, layers)
+        if known[kind]:
+            layers[node.name]["reason"] = known[kind]
 
 
 def _stored(session: Session, graph: Graph) -> dict[str, dict[str, Any]]:
@@ -159,9 +176,11 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
         found = probe_layer(session, node, behind=behind)
     except InputError as error:  # such as a picture too small for its window
         return {"reason": str(error)}
-    if found.order is None:
-        return {"reason": found.reason}
+    if found.order is None or not found.outputs:
+        return {"reason": found.words}
     last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
+    if found.reason:
+        last["where"] = found.reason
     if found.parts:
         last["parts"] = [part.to_json() for part in found.parts]
     if found.formats != FLOAT32:

@@ -49,6 +49,12 @@ def found_of(entry: Mapping[str, Any]) -> Found:
     return Found(order, entry["fma"], entry["bias"], entry.get("mean", "divide"), formats_of(entry))
 
 
+def _told(entry: Mapping[str, Any]) -> str:
+    """How many outputs differ, and where if that is known."""
+    where = f": {entry['where']}" if "where" in entry else ""
+    return f"{entry['differing']} of {entry['outputs']} outputs differ{where}"
+
+
 @dataclass(frozen=True)
 class Profile:
     """Orders and forms by layer; they belong to the environment. Constants belong to weights; nothing of a picture.
@@ -57,8 +63,8 @@ class Profile:
     the backend's own process told it, threads among it.
     layers: layer -> fields of Arithmetic (FIELDS; precision and accumulate only where not all is float32), `scale`
     ("given" where constants are needed), `differing` and `outputs` of the probe; `plain`, the fields that differ in a
-    model that returns its last layer alone; a `reason` where a layer could not be explained; `subnormals` and `same` as
-    LayerOrder has them; the last layer's `softmax`, as SoftmaxForm has it.
+    model that returns its last layer alone; `where` they differ; a `reason` where a layer could not be explained;
+    `subnormals` and `same` as LayerOrder has them; the last layer's `softmax`, as SoftmaxForm has it.
     constants: hash of weights -> the constants of predict that are given, such as conv1_bn/scale, (channels,) float32.
     plain: of the model that returns its last layer alone, `differing` of `outputs` for drawn pictures and weights;
     empty where some layer is not explained.
@@ -93,7 +99,7 @@ class Profile:
         """Layer, or `the plain model` -> why refnet does not have its bits, or how many outputs of the probe differ."""
         parts = {**self.layers, "the plain model": self.plain}
         return {
-            part: entry.get("reason") or f"{entry['differing']} of {entry['outputs']} outputs differ"
+            part: entry.get("reason") or _told(entry)
             for part, entry in parts.items()
             if entry.get("reason") or entry.get("differing")
         }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..arithmetic import FORMATS, PRECISIONS, Format
+import numpy as np
+
+from ..arithmetic import FORMATS, PRECISIONS, Format, stored
 from ..arithmetic.arithmetic import accumulates
-from ..arithmetic.formats import format_named
+from ..arithmetic.formats import Array, format_named
 from ..errors import InputError
 
 
@@ -14,14 +16,15 @@ from ..errors import InputError
 class SumFormats:
     """Names in FORMATS. operands: of what a term multiplies, weight and input alike.  sums: in which the sum grows.
 
-    output: to which the finished sum is rounded. Raises InputError where sums do not hold the operands or the output,
-    or where their products fit neither the operands' format alone nor the sums' without rounding: no known hardware
-    adds so.
+    output: to which the finished sum is rounded.  cut: whether it is cut off instead, towards zero.
+    Raises InputError where sums do not hold the operands or the output, or where products fit neither the operands'
+    format alone nor the sums' without rounding: no known hardware adds so.
     """
 
     operands: str
     sums: str
     output: str
+    cut: bool = False
 
     def __post_init__(self) -> None:
         operands, sums, output = (format_named(name) for name in (self.operands, self.sums, self.output))
@@ -30,7 +33,9 @@ class SumFormats:
             raise InputError(str(self), expected="sums that hold operands, their products and the output")
 
     def __str__(self) -> str:
-        return f"operands {self.operands}, sums {self.sums}, output {self.output}"
+        return (
+            f"operands {self.operands}, sums {self.sums}, output {self.output}{' by cutting off' if self.cut else ''}"
+        )
 
     @classmethod
     def alike(cls, name: str) -> SumFormats:
@@ -54,11 +59,21 @@ class SumFormats:
         """Whether sums hold every product as it is, but those that underflow: then an fma gives no other bits."""
         return 2 * self.operand.precision <= self.sum.precision
 
+    def finished(self, sums: Array) -> Array:
+        """Sums as they come back: rounded to the output, or cut off."""
+        y = stored(sums, self.out)
+        if not self.cut:
+            return y
+        wide = np.asarray(sums, np.float64)
+        below = np.abs(np.asarray(y, np.float64)) > np.abs(wide)
+        spacing = np.ldexp(1.0, np.maximum(np.frexp(wide)[1] - 1, self.out.emin) - self.out.precision + 1)
+        return np.where(below, y - np.copysign(spacing, wide), y).astype(y.dtype)
+
     @property
     def precision(self) -> str | None:
         """The precision of refnet's that multiplies and stores such numbers; None where it has none."""
         for name, formats in PRECISIONS.items():
-            if (formats.operand, formats.storage) == (self.operand, self.out):
+            if not self.cut and (formats.operand, formats.storage) == (self.operand, self.out):
                 return name
         return None
 

@@ -30,6 +30,7 @@ from .session import Session
 
 Entries = Mapping[str, Mapping[str, Any]]
 FACTOR = ("gamma", "moving_variance")  # the weights that make s
+DAMPED = np.float32(0.25)  # so that a whole network of drawn weights stays in the range of float16
 NORM_FORMS = dict.fromkeys((form, shift) for _, form, shift in FORMS)  # in their order, each once
 
 
@@ -37,7 +38,7 @@ def block_ends(graph: Graph) -> Iterator[Graph]:
     """The end of each block as a graph of its own, whose inputs are the layers outside that it reads."""
     for addition in graph.nodes:
         if addition.operation == "add":
-            yield _with_inputs(graph, [*_before(graph, addition), addition, *_behind(graph, addition)])
+            yield with_inputs(graph, [*_before(graph, addition), addition, *_behind(graph, addition)])
 
 
 def _before(graph: Graph, addition: Node) -> list[Node]:
@@ -59,7 +60,8 @@ def _behind(graph: Graph, addition: Node) -> list[Node]:
     return found
 
 
-def _with_inputs(graph: Graph, nodes: list[Node]) -> Graph:
+def with_inputs(graph: Graph, nodes: list[Node]) -> Graph:
+    """Some layers as a graph of their own, whose inputs are the layers outside that they read."""
     inside = {node.name for node in nodes}
     outside = dict.fromkeys(name for node in nodes for name in node.inputs if name not in inside)
     entries = [Node(name, "input", (), graph[name].shape) for name in outside]
@@ -109,6 +111,8 @@ def draw(session: Session, graph: Graph, layers: Entries, seed: int = 0) -> Draw
             x = rng.standard_normal((session.variant.batch_size, *node.shape))
             inputs[node.name] = np.maximum(x, 0).astype(np.float32)
         own = {key: _drawn(rng, key, shape) for key, shape in node.weights.items()}
+        if "gamma" in own and session.precision == "float16":
+            own["gamma"] *= DAMPED
         if node.operation == "batch_norm":
             channels = node.shape[-1]
             factor = factors.setdefault(channels, {key: own[key] for key in FACTOR})

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arithmetic import MEANS, Arithmetic, Order, Tree, recognise, stored
+from ..arithmetic import MEANS, Arithmetic, Order, Tree, recognise
 from .assembly import has_fma, partners, program_of, unrounded_in_fused_sums, without_bias
 from .black_box import BlackBox, NoTreeError
+from .drawn_sums import drawn_sums
 from .meetings import Meeting, find_meetings
 from .rounding import Flags, rounded_products
 from .sum_formats import FLOAT32, SumFormats
-
-CHECKED = 64  # sums of drawn numbers, and as many that cancel
-LARGE = 2.0**12  # products that cancel: what is rounded away then lies well inside the range of float16
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def checked(box: BlackBox, found: Found, seed: int = 0) -> Found:
 
     Raises NoTreeError where they do not.
     """
-    drawn = _drawn(box, seed), _cancelling(box, seed)
+    drawn = list(drawn_sums(box, seed))
     answers = [[box.ask(*numbers) for _ in range(2)] for numbers in drawn]
     differing = {}
     for mean in MEANS if box.divisor > 1 else MEANS[:1]:
@@ -114,32 +112,7 @@ def in_order(box: BlackBox, found: Found, weights: np.ndarray, inputs: np.ndarra
     arithmetic = Arithmetic(name, name, found.order, found.fma, place, mean=found.mean)
     sums = ops.sums(a, b, bias, arithmetic=arithmetic)
     whole = ops.mean_of(sums, box.divisor, sums.shape, arithmetic) if box.divisor > 1 else sums
-    return np.asarray(stored(whole, box.formats.out)[0])
-
-
-def _drawn(box: BlackBox, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and inputs."""
-    rng = np.random.default_rng(seed)
-    shapes = (min(CHECKED, box.rows), box.terms), (box.terms,)
-    weights, inputs = (stored(rng.standard_normal(shape), box.formats.operand) for shape in shapes)
-    return weights, inputs if box.products else np.ones_like(inputs)
-
-
-def _cancelling(box: BlackBox, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same, so that the real sums are zero: what comes back is what the order rounds away, and no more.
-
-    An output of few bits would hide it behind the sum. For such an output products are large.
-    """
-    weights, inputs = _drawn(box, seed)
-    large = LARGE if box.formats.out.precision < box.formats.sum.precision else 1.0
-    size = np.sqrt(large) if box.products else large
-    order = np.random.default_rng(seed).permutation(box.terms - box.bias)
-    half = len(order) // 2
-    left, right = order[:half], order[half : 2 * half]
-    weights[:, left], weights[:, right] = weights[:, left] * size, -weights[:, left] * size
-    weights[:, np.setdiff1d(np.arange(box.terms), order[: 2 * half])] = 0
-    inputs[left] = inputs[right] = inputs[left] * (size if box.products else 1)
-    return weights, inputs
+    return np.asarray(box.formats.finished(whole)[0])
 
 
 def _short(found: Found) -> str:
