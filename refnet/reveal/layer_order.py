@@ -66,8 +66,8 @@ class LayerOrder:
             return self.reason
         how = in_words(self.formats, _short(self.order), self.fma, BIASES[self.bias])
         how += "".join(f"; channels {channels}: {_short(found.order)}" for channels, found in self.channels.items())
-        told = f"{self.differing} of {self.outputs} outputs differ" if self.outputs else self.reason
-        return f"{how}; {told}"
+        count = [f"{self.differing} of {self.outputs} outputs differ"] if self.outputs else []
+        return f"{how}; {': '.join([*count, *([self.reason] if self.reason else [])])}"
 
 
 def _short(order: Order) -> str:
