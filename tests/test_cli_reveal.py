@@ -129,7 +129,7 @@ def test_a_layer_in_one_line_and_its_tree(monkeypatch: pytest.MonkeyPatch, capsy
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "torch conv1_conv: blocks:100,47, fma, bias last; 0 of 9 outputs differ"
     assert lines[1] == "tree:(0..99)+(100..146)" and lines[3] == "├─ chain 0..99"
-    assert f"jax conv1_conv: {order}, no fma, bias last; 2 of 9 outputs differ" in lines
+    assert f"jax conv1_conv: {order}, no fma, bias last; 2 of 9 outputs differ: channels 3" in lines
     assert lines[-1] == "numpy conv1_conv: counts contradict each other"
     assert main([*arguments, "--quiet"]) == 0 and capsys.readouterr() == ("", "")
 

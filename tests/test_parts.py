@@ -84,7 +84,7 @@ def test_the_judge_adds_a_part_as_it_is_written() -> None:
 
 
 def test_a_part_says_where_it_is_and_comes_back_from_its_data() -> None:
-    part = Part("blocks:8", channels="5,3..4,4", places="194,195,156")
+    part = Part("blocks:8", channels="3..4,5", places="156,194,195")
     assert (part.channels, part.places, part.where) == ("3..5", "156,194..195", "channels 3..5 of places 156,194..195")
     assert Part.of(part.to_json()) == part == Part.of(part)
     assert part.rows(2, 200).tolist() == [156, 194, 195, 356, 394, 395]
@@ -97,6 +97,8 @@ def test_a_part_says_where_it_is_and_comes_back_from_its_data() -> None:
         ({}, "whole layer"),
         ({"places": "all"}, "places 'all' of a part"),
         ({"channels": "3..1/5"}, "channels '3..1/5' of a part"),
+        ({"channels": "5..2"}, "channels '5..2' of a part: not from below"),
+        ({"places": "4,4"}, "places '4,4' of a part"),
         ({"channels": 3}, "channels 3 of a part"),
         ({"order": "sideways", "places": "0"}, "sideways"),
         ({"where": "here"}, "a mapping with order, fma"),

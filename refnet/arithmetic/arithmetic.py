@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..errors import InputError
@@ -12,7 +13,7 @@ from .formats import FORMATS, NUMBERS, Format
 from .forms import ADDITIONS, BATCH_NORM_FORMS, MEANS, RELUS, SHIFTS, BatchNormForm
 from .order import Order
 from .orders import ORDERS, Exact, parse_order
-from .parts import Part
+from .parts import Part, parts_of
 
 BIAS_PLACES = ("last", "first", "stored")
 # By field.
@@ -119,17 +120,17 @@ class Arithmetic:
         object.__setattr__(self, "accumulate", accumulate)
         object.__setattr__(self, "order", order)
         object.__setattr__(self, "fma", order.chain == "plain" and not pairs if self.fma is None else bool(self.fma))
-        object.__setattr__(self, "parts", tuple(Part.of(part) for part in self.parts))
+        object.__setattr__(self, "parts", parts_of(self.parts))
         if self.parts and (pairs or isinstance(order, Exact)):
             raise InputError("parts in double-double or with the order exact", do="leave parts out")
         _ = self.ways  # raises for a part without meaning
 
-    @property
+    @cached_property
     def ways(self) -> tuple[tuple[Part, Arithmetic], ...]:
         """The parts, each with the arithmetic of its outputs."""
         return tuple(
             (part, replace(self, order=part.order, fma=part.fma, bias=part.bias, parts=()))
-            for part in map(Part.of, self.parts)
+            for part in parts_of(self.parts)
         )
 
     @property

@@ -6,7 +6,7 @@ so the last pixels of a convolution, or the last channels of a dense layer, can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,13 @@ class Part:
         return _within("channels", self.channels, filters)
 
 
+def parts_of(given: Any) -> tuple[Part, ...]:
+    """Several parts, each as Part.of takes it. Raises InputError for anything else."""
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"parts {given!r}", expected="a list of parts, such as [{'places': '48', 'order': 'lanes:8'}]")
+    return tuple(Part.of(part) for part in given)
+
+
 def runs_text(numbers: Indices) -> str:
     """Numbers as runs: `4,992..999`."""
     return ",".join(map(run_text, ranges_of(numbers.tolist())))
@@ -87,7 +94,10 @@ def _numbers(text: str) -> Indices:
 def _checked(name: str, text: str) -> str:
     """The runs, written in one way: each number once, from below."""
     try:
-        return runs_text(np.unique(_numbers(text))) if text else ""
+        numbers = _numbers(text) if text else np.empty(0, np.int64)
+        if (np.diff(numbers) <= 0).any():
+            raise ValueError("not from below, each once")
+        return runs_text(numbers) if text else ""
     except (ValueError, AttributeError) as error:
         raise InputError(f"{name} {text!r} of a part: {error}", expected="runs such as '156..157,194'") from error
 

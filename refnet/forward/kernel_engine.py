@@ -15,6 +15,7 @@ from ..kernels import elementwise, pooling
 from ..kernels.any_order import convolve, prepare
 from ..kernels.convolution import NO_PADDING, Epilogue
 from ..ops import Padding, Pair
+from .constants import NO_CONSTANTS, Constants
 from .engine import SpecEngine
 from .fusion import Step
 
@@ -138,6 +139,19 @@ class KernelEngine(SpecEngine):
             kept = self.kept[what] = arithmetic, given, prepare()
         found: T = kept[2]
         return found
+
+
+def fastest_engine(
+    arithmetic: Arithmetic,
+    layer: str,
+    constants: Constants = NO_CONSTANTS,
+    threads: int = 1,
+    kept: Kept | None = None,
+) -> SpecEngine:
+    """Kernels where every order has one, else the definition: slow, with the same meaning."""
+    if arithmetic.tiled:
+        return KernelEngine(arithmetic, layer, constants, threads, {} if kept is None else kept)
+    return SpecEngine(arithmetic, layer, constants)
 
 
 def _together(paddings: list[Any]) -> Padding:

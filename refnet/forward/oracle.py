@@ -24,7 +24,7 @@ from .big_engine import BigEngine
 from .checks import check_orders, checked_pictures, digits_asked_for, joined_layers
 from .constants import NO_CONSTANTS, checked_constants
 from .engine import Engine, SpecEngine
-from .kernel_engine import Kept, KernelEngine
+from .kernel_engine import Kept, fastest_engine
 from .multiprecision import MultiprecisionEngine
 from .walk import Probe, walk
 
@@ -161,14 +161,9 @@ class _Run:
         self.constants = checked_constants(constants, self.graph, planned)
         if self.engine == "kernels":
             kept = _kept.setdefault(self.weights, {})
-            return {name: self._engine(planned[name], name, kept) for name in self.graph.names}
+            how = (self.constants, self.threads, kept)
+            return {name: fastest_engine(planned[name], name, *how) for name in self.graph.names}
         return {name: SpecEngine(planned[name], name, self.constants) for name in self.graph.names}
-
-    def _engine(self, arithmetic: Arithmetic, layer: str, kept: Kept) -> Engine:
-        """Kernels where the order has one, else the definition: slow, with the same meaning."""
-        if arithmetic.tiled:
-            return KernelEngine(arithmetic, layer, self.constants, self.threads, kept)
-        return SpecEngine(arithmetic, layer, self.constants)
 
     def _big_engines(self, definition: MultiprecisionEngine) -> Mapping[str, Engine]:
         if self.engine == "spec":

@@ -76,7 +76,8 @@ def remarks_on(profile: Profile, row: VariantDrift, weights: Weights) -> list[st
         return []
     again = f"refnet reveal --variants {profile.variant} --all"
     unread = set(profile.given) if profile.given and weights.hash not in profile.constants else set()
-    claimed = explained_by(profile) - unread
+    narrow = {layer for layer, entry in profile.layers.items() if entry.get("precision", "float32") != "float32"}
+    claimed = explained_by(profile) - unread - narrow  # verdicts hold layers in float32 alone against one order
     broken = [layer for layer, verdict in row.verdicts.items() if layer in claimed and verdict.kind != "identical"]
     remarks = []
     if unread:

@@ -71,8 +71,8 @@ class LayerOrder:
         if self.subnormals not in (KEPT, ""):
             how += f"; subnormal {self.subnormals} taken for zero"
         held = f" ({self.same})" if self.same and self.differing else ""
-        told = f"{self.differing} of {self.outputs} outputs differ{held}" if self.outputs else self.reason
-        return f"{how}; {told}"
+        count = [f"{self.differing} of {self.outputs} outputs differ{held}"] if self.outputs else []
+        return f"{how}; {': '.join([*count, *([self.reason] if self.reason else [])])}"
 
 
 def _short(order: Order) -> str:

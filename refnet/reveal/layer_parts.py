@@ -17,7 +17,7 @@ from ..arithmetic import Arithmetic, Part
 from ..arithmetic.formats import Array
 from ..arithmetic.parts import runs_text
 from ..arithmetic.schedule import Indices
-from ..forward.kernel_engine import KernelEngine
+from ..forward.kernel_engine import fastest_engine
 from ..forward.walk import evaluate
 from ..graph import Node
 from ..kernels.threads import usable_threads
@@ -87,7 +87,7 @@ class Layer:
 
 def _by_refnet(node: Node, arithmetic: Arithmetic, x: Array, weights: Sequence[Array]) -> Array:
     """A layer's output, in float32."""
-    engine = KernelEngine(arithmetic, node.name, threads=usable_threads(None))
+    engine = fastest_engine(arithmetic, node.name, threads=usable_threads(None))
     if node.operation == "conv2d":
         node = replace(node, settings={**node.settings, "padding": paddings(node, x.shape)})
     named = {f"{node.name}/{key}": numbers for key, numbers in zip(node.weights, weights, strict=True)}

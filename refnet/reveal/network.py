@@ -49,7 +49,8 @@ def reveal(
         layers = _probed(session, graph, told)
         _add_joined_reasons(session, graph, layers)
         told("the softmax", len(layers), len(layers) + 2)
-        layers.setdefault(graph.output.name, {}).update(_softmax_entry(session, graph.output))
+        if softmax := _softmax_entry(session, graph.output):
+            layers[graph.output.name] |= softmax
         told("the plain model", len(layers) + 1, len(layers) + 2)
         plain = _with_plain(session, graph, layers)
         profile = Profile(

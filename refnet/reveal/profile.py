@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arithmetic import PRECISIONS, Part, parse_order
 from ..arithmetic.formats import Array
+from ..arithmetic.parts import parts_of as checked_parts
 from ..atomic import replacing
 from ..errors import InputError
 from .sum_formats import SumFormats
@@ -34,7 +35,7 @@ def settings_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
 def parts_of(entry: Mapping[str, Any]) -> tuple[Part, ...]:
     """The outputs of a layer that add in another way, by its entry."""
-    return tuple(map(Part.of, entry.get("parts", ())))
+    return checked_parts(entry.get("parts", ()))
 
 
 def formats_of(entry: Mapping[str, Any]) -> SumFormats:

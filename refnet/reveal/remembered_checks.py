@@ -23,9 +23,10 @@ def remember(profile: Path, how: str) -> None:
 
     A folder that cannot be written stays without: then it is seen again next time.
     """
-    record = {"schema": SCHEMA, "kind": KIND, "how": how, "time": _now().isoformat(timespec="seconds"), **_of(profile)}
+    record = {"schema": SCHEMA, "kind": KIND, "how": how, "time": _now().isoformat(timespec="seconds")}
     path = _record(profile)
-    with contextlib.suppress(OSError, InputError):
+    with contextlib.suppress(OSError, InputError):  # another process may remove the profile at any time
+        record |= _of(profile)
         path.parent.mkdir(exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")

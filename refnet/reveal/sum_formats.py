@@ -33,9 +33,8 @@ class SumFormats:
             raise InputError(str(self), expected="sums that hold operands, their products and the output")
 
     def __str__(self) -> str:
-        return (
-            f"operands {self.operands}, sums {self.sums}, output {self.output}{' by cutting off' if self.cut else ''}"
-        )
+        output = f"output cut off to {self.output}" if self.cut else f"output {self.output}"
+        return f"operands {self.operands}, sums {self.sums}, {output}"
 
     @classmethod
     def alike(cls, name: str) -> SumFormats:

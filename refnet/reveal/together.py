@@ -19,7 +19,7 @@ from ..arithmetic.formats import Array
 from ..arithmetic.plan import plan
 from ..forward.checks import joined_layers
 from ..forward.constants import Constants
-from ..forward.kernel_engine import Kept, KernelEngine
+from ..forward.kernel_engine import Kept, fastest_engine
 from ..forward.walk import walk
 from ..graph import Graph, Node
 from ..graph.node import OPERATIONS
@@ -142,7 +142,7 @@ def computed(graph: Graph, layers: Entries, drawn: Drawn) -> Array:
     planned = plan(graph.names, settings_of({name: layers[name] for name in graph.names if name in layers}))
     threads = usable_threads(None)
     engines = {
-        name: KernelEngine(arithmetic, name, drawn.constants, threads, drawn.kept)
+        name: fastest_engine(arithmetic, name, drawn.constants, threads, drawn.kept)
         for name, arithmetic in planned.items()
     }
     output: Array = walk(graph, drawn.weights, engines, drawn.inputs, joined=joined_layers(graph, planned))

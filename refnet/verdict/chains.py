@@ -14,7 +14,7 @@ from ..arithmetic import Arithmetic
 from ..arithmetic.formats import FORMATS
 from ..forward.constants import Constants
 from ..forward.fusion import FOLLOWS, Step
-from ..forward.kernel_engine import KernelEngine
+from ..forward.kernel_engine import KernelEngine, fastest_engine
 from ..forward.walk import evaluate
 from ..graph import Graph, Node
 from ..kernels.rounding import operands
@@ -84,7 +84,7 @@ def run_chain(
     weights = RoundedKernels(weights, rounded) if rounded and "kernel" in which else weights
     live: dict[str, Any] = {}
     for place, node in enumerate(chain.nodes):
-        engine = KernelEngine(arithmetic, node.name, Constants({node.name: constants}))
+        engine = fastest_engine(arithmetic, node.name, Constants({node.name: constants}))
         x = [live[name] if name in live else engine.storage(inputs[name]) for name in node.inputs]
         if rounded and "inputs" in which and node.operation in PRODUCTS:
             x = [operands(x[0], FORMATS[rounded])]

@@ -20,7 +20,17 @@ from .simulations import Simulation
 
 Array = NDArray[np.floating]
 Settings = Mapping[str, Mapping[str, Any]]
-FIELDS = ("order", "fma", "bias", "batch_norm", "shift", "mean", "relu", "parts")  # of Arithmetic, that are revealed
+FIELDS = (
+    "accumulate",
+    "order",
+    "fma",
+    "bias",
+    "batch_norm",
+    "shift",
+    "mean",
+    "relu",
+    "parts",
+)  # of Arithmetic, that are revealed
 WIDTH = 48  # characters of an order's text in a name
 
 
@@ -57,7 +67,9 @@ def simulations_by_profile(profile: Revealed, graph: Graph, weights: Weights) ->
     return {
         node.name: _simulation(node, planned[node.name], constants)
         for node in graph.nodes
-        if node.name in explained and not planned[node.name].norm.joined
+        if node.name in explained
+        and not planned[node.name].norm.joined
+        and planned[node.name].precision == "float32"  # in others no layer is held against one arithmetic alone
     }
 
 
@@ -96,7 +108,7 @@ def _name(node: Node, arithmetic: Arithmetic, given: bool) -> str:
     mean = node.operation == "mean_pool"
     told = {
         "fma=False": not arithmetic.fma and not mean,
-        "bias=first": arithmetic.bias == "first",
+        f"bias={arithmetic.bias}": arithmetic.bias != "last",
         "mean=multiply": mean and arithmetic.mean == "multiply",
     }
     said = [short_text(arithmetic.summation), *(text for text, holds in told.items() if holds)]
@@ -104,8 +116,11 @@ def _name(node: Node, arithmetic: Arithmetic, given: bool) -> str:
 
 
 def parts_text(arithmetic: Arithmetic) -> list[str]:
-    """The outputs that are added in another way, in words: `places 48 blocks:256`."""
-    return [f"{part.where} {short_text(own.summation)}" for part, own in arithmetic.ways]
+    """The outputs that are added in another way, in words: `places 48 blocks:256, fma, bias last`."""
+    return [
+        f"{part.where} {short_text(own.summation)}, {'fma' if own.fma else 'no fma'}, bias {own.bias}"
+        for part, own in arithmetic.ways
+    ]
 
 
 def short_text(order: object) -> str:

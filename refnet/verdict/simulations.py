@@ -40,9 +40,10 @@ class Simulation:
         return Arithmetic(precision=precision, **self.settings)
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from others: its name, and a hash of its constants."""
-        return self.name, sha256_of_arrays(dict(self.constants))
+    def key(self) -> tuple[str, ...]:
+        """What tells it from others: its name, its settings, and a hash of its constants."""
+        settings = (f"{name}={value}" for name, value in self.settings.items())
+        return self.name, *settings, sha256_of_arrays(dict(self.constants))
 
     def weights(self, weights: Mapping[str, Any], nodes: Sequence[Node]) -> Mapping[str, Any]:
         """The weights with the batch normalisations' gamma, and so s, off by up to root_ulps of float32."""
