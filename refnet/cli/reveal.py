@@ -177,9 +177,12 @@ def _short(order: object) -> str:
 
 def described(entry: Mapping[str, object]) -> str:
     """A profile's entry in words: `blocks:512, fma, bias last`, and what is otherwise in the plain model."""
+    from ..reveal.profile import FIELDS
+
     plain = entry.get("plain")
     if isinstance(plain, Mapping):
-        return f"{_alone(entry)}; in the plain model {', '.join(f'{name} {value}' for name, value in plain.items())}"
+        other = [f"{name} {value}" for name, value in plain.items() if name in FIELDS and value != entry.get(name)]
+        return f"{_alone(entry)}; in the plain model {', '.join(other)}" if other else _alone(entry)
     return _alone(entry)
 
 

@@ -87,9 +87,9 @@ def why(row: VariantDrift, explanation: Explanation) -> str:
         for way in explanation.otherwise
         if way.operation in (largest[0], "")
     )
-    layers = len(row.layers)
+    layers, equal = len(row.layers), sum(verdict.kind == "identical" for verdict in row.verdicts.values())
     return (
-        f"{layers} of {layers} layers replayed. Of its drift {shares}. "
+        f"{equal} of {layers} layers replayed. Of its drift {shares}. "
         f"The logits' relative L2 is {short(row.logits['rel_l2'])}; it would be {otherwise}."
     )
 

@@ -25,7 +25,8 @@ def terms_inside(node: Node, shape: tuple[int, ...], place: Place) -> Indices:
 
 
 def whole_order(found: Found, inside: Indices, terms: int) -> Found:
-    """An order over the terms inside, as one over all: a term on the padding comes right behind the one before it.
+    """An order over the terms inside, as one over all: each term on the padding comes behind the one inside before it,
+    the first ones in front of the first one inside.
 
     It adds a zero there, which changes no number. inside: from below, as terms_inside gives them.
     """

@@ -32,6 +32,7 @@ from .tree_finder import Found, find_tree
 from .windows import paddings
 
 MOST_WAYS = 4  # in which channels may add besides that of most; where there are more, none is asked
+LONGEST = 1024  # terms of a sum for each channel that it is asked in: fewer channels would take too many questions
 MOST_PLACES = 8  # at which a layer is asked, where drawn numbers show that these places add otherwise
 
 
@@ -54,11 +55,12 @@ class Layer:
         """How most channels add at a place of the output, the channels that add otherwise there, and subnormals'
         answer.
 
-        Channels that add in no order are left out. Raises NoTreeError where most do.
+        Channels that add in no order, or are too few for sums so long, are left out. Raises NoTreeError where most do.
         """
         most, *rest = layer_boxes(self.session, self.node, self.seed, behind=self.behind, place=place)
         found, parts = self._found(most), []
-        for other in rest if len(rest) < MOST_WAYS else ():
+        few = [other for other in rest if len(other.channels) * LONGEST >= self.terms]
+        for other in few if len(rest) < MOST_WAYS else ():
             with suppress(NoTreeError):
                 parts.append(part_of(self._found(other), channels=other.channels))
         return found, tuple(parts), subnormals(most.box)

@@ -157,7 +157,11 @@ def _sum_entry(session: Session, node: Node) -> dict[str, Any]:
         return _order_entry(session, node)
     plain = _order_entry(session, node, behind=True)
     entry = plain if session.whole_graphs else _order_entry(session, node)
-    return entry if plain == entry or "reason" in entry else {**entry, "plain": plain}
+    if "reason" in entry or plain == entry:
+        return entry
+    if "reason" in plain:
+        return {**entry, "reason": f"computed with what comes before it: {plain['reason']}"}
+    return {**entry, "plain": plain}
 
 
 def _softmax_entry(session: Session, output: Node) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 An order that is one answers the same question with the same bits. Nor does it look at the numbers: rounding to nearest
 commutes with signs and powers of two, so that any fixed order of additions gives -y for -x and 16 y for 16 x. Where an
-order is chosen by the numbers, some of these bits differ. Subnormal outputs are left out, which have fewer bits. (One that looks at ratios of magnitudes alone passes; no tree
-fits it, since a mask is a magnitude.)
+order is chosen by the numbers, some of these bits differ. (One that looks at ratios of magnitudes alone passes; no tree
+fits it, since a mask is a magnitude.) Subnormal outputs have fewer bits, and are left out.
 """
 
 from __future__ import annotations

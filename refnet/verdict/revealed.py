@@ -20,17 +20,8 @@ from .simulations import Simulation
 
 Array = NDArray[np.floating]
 Settings = Mapping[str, Mapping[str, Any]]
-FIELDS = (
-    "accumulate",
-    "order",
-    "fma",
-    "bias",
-    "batch_norm",
-    "shift",
-    "mean",
-    "relu",
-    "parts",
-)  # of Arithmetic, that are revealed
+# of Arithmetic, that are revealed
+FIELDS = ("accumulate", "order", "fma", "bias", "batch_norm", "shift", "mean", "relu", "parts")
 WIDTH = 48  # characters of an order's text in a name
 
 
