@@ -32,6 +32,7 @@ from refnet.reveal import (
 from refnet.reveal.layer_order import probe_layer
 from refnet.reveal.norm_form import probe_norm
 from refnet.reveal.session import PRECISIONS
+from refnet.weights import Weights
 
 GRAPH = resnet(50, input_shape=(96, 96))
 
@@ -418,3 +419,28 @@ def test_the_whole_network_of_a_known_backend(backend: Any, monkeypatch: pytest.
     with backend(precision="float16") as session:
         found = network._probed(session, GRAPH, lambda layer, place, count: None)
     assert {name for name, entry in found.items() if entry["precision"] == "float16"} == set(GRAPH.names[1:])
+
+
+def test_fused_sums_in_place_are_held_against_the_definition(backend: Any) -> None:
+    """Two dot-product instructions, each rounded once: no kernel has them."""
+    with backend(order="tree:{0..31}+{32..63}", fma=False) as session:
+        found = probe_layer(session, GRAPH["conv2_block1_1_conv"])
+    assert (str(found.order), found.differing, found.outputs) == ("tree:{0..31}+{32..63}", 0, 24 * 24 * 64)
+
+
+def test_subnormal_outputs_are_no_order_that_depends_on_the_numbers(backend: Any) -> None:
+    """In float16 some means of 36 numbers lie below the normal numbers, where 16 times one rounds otherwise."""
+    graph = resnet(50, input_shape=(192, 192))
+    with backend(graph, precision="float16", accumulate="float32", order="sequential") as session:
+        found = probe_layer(session, graph["avg_pool"])
+    assert found.order is not None and found.differing == 0
+
+
+def test_a_network_without_top_has_no_softmax(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = random_weights()
+    weights = Weights({name: tensor for name, tensor in whole.items() if not name.startswith("predictions")})
+    graph = weights.graph((96, 96))
+    monkeypatch.setattr(network, "Session", lambda *given, **how: backend(graph))
+    monkeypatch.setattr(network, "_probed", lambda session, graph, told: {"conv1_conv": {"differing": 0}})
+    monkeypatch.setattr(network, "_with_plain", lambda session, graph, layers: {})
+    assert network.reveal("numpy", weights=weights, size=(96, 96)).layers == {"conv1_conv": {"differing": 0}}
