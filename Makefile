@@ -2,6 +2,7 @@
 #               make drift VARIANTS="tensorflow jax"    installs and runs only those
 # make evidence   every variant on PICTURES and WEIGHTS, where the right verdict is known: writes docs/evidence.md.
 #               Takes hours, and goes on where it was interrupted; VARIANTS="torch jax" PICTURES=3 WEIGHTS=0 is a slice
+# make replays  the backends' bits made again, on PICTURES and WEIGHTS: writes the other table of docs/evidence.md
 # make test     style, types and all tests but the slow ones, the same examples each time
 # make test-slow   all tests, with newly drawn examples
 #               both run WORKERS tests at once (2)
@@ -26,7 +27,7 @@ commas = $(subst $(empty) $(empty),$(comma),$(strip $(1)))
 # A stamp is named after the extras that it stands for: .venv/installed/jax,torch
 installed = $(VENV)/installed/$(call commas,$(1))
 
-.PHONY: drift evidence test test-slow clean
+.PHONY: drift evidence replays test test-slow clean
 .DELETE_ON_ERROR:
 
 drift: $(call installed,$(extras))
@@ -37,6 +38,11 @@ evidence: VARIANTS = all
 evidence: $(call installed,$(extras))
 	$(BIN)/refnet evidence --variants $(call commas,$(VARIANTS)) --pictures $(PICTURES) --weights $(WEIGHTS) \
 		--folder evidence --page docs/evidence.md
+
+replays: VARIANTS = torch numpy tensorflow jax openvino-f32
+replays: $(call installed,$(extras))
+	$(BIN)/refnet evidence --replays --variants $(call commas,$(VARIANTS)) --pictures $(PICTURES) --weights $(WEIGHTS) \
+		--threads 2 --folder evidence --page docs/evidence.md
 
 # mypy knows no package-dir: it gets a copy in which kernels/ lies where it is installed.
 test: $(call installed,all test)
