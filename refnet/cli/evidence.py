@@ -74,8 +74,8 @@ def _replayed(how: dict[str, Any], stages: Stages) -> _Found:
     from ..evidence import Replays, replays_page, replays_summary
 
     cells = list(Replays(**how).cells(stages))
-    failed = any(cell.reason for cell in cells)
-    wrong = any(not (cell.reason or cell.whole) for cell in cells)
+    failed = any(cell.status not in ("ok", "missing") for cell in cells)
+    wrong = any(cell.status == "ok" and not cell.whole for cell in cells)
     return _Found(replays_page(cells), replays_summary(cells), "replays", wrong, failed)
 
 

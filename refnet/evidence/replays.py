@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import Run, Variant, run, select
+from ..backends import STATUSES, Run, Variant, run, select
 from ..backends.run import Progress
 from ..drift.storage import read_json, write_json
 from ..errors import InputError, VariantError
@@ -40,7 +40,7 @@ Array = NDArray[np.floating]
 class ReplayCell:
     """One variant on one set of weights and all pictures.
 
-    key: the hash of all that the cell was made from.  reason: why it did not run; empty where it did.
+    key: the hash of all that the cell was made from.  status: one of STATUSES; reason: why it is not "ok".
     unexplained: part of the network -> why the profile does not have its bits.
     layers: how many each picture has.  differing: layer -> numbers that have other bits, or zeros of another sign, in
     any picture.  numbers: all that were compared.  logits, plain: numbers of the plain model, and those that differ.
@@ -50,6 +50,7 @@ class ReplayCell:
     variant: str
     weights: str
     key: str
+    status: str = "ok"
     reason: str = ""
     unexplained: Mapping[str, str] = field(default_factory=dict)
     pictures: int = 0
@@ -62,15 +63,16 @@ class ReplayCell:
     spec_differing: int = 0
 
     def __post_init__(self) -> None:
-        if bool(self.reason) == bool(self.numbers):
-            raise InputError(
-                f"replay of {self.variant} with {self.numbers} numbers", expected="numbers, or else a reason"
-            )
+        if self.status not in STATUSES:
+            raise InputError(f"status {self.status!r} of {self.variant}", expected=f"one of {', '.join(STATUSES)}")
+        ran = self.status == "ok"
+        if ran != bool(self.numbers) or ran == bool(self.reason):
+            raise InputError(f"replay of {self.variant}: {self.numbers} numbers", expected="numbers, or else a reason")
 
     @property
     def whole(self) -> bool:
         """Whether every bit is equal."""
-        return not (self.reason or self.differing or self.plain or self.spec_differing)
+        return self.status == "ok" and not (self.differing or self.plain or self.spec_differing)
 
     def save(self, path: Path) -> None:
         write_json({"schema": SCHEMA, **vars(self)}, path)
@@ -139,12 +141,12 @@ class Replays:
         try:
             profile = kept_profile(variant, w, size, threads=self.threads, check="never", progress=told)
         except VariantError as error:
-            return ReplayCell(variant.name, weights, key, str(error))
+            return ReplayCell(variant.name, weights, key, error.status, str(error))
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".traces-", dir=self.folder) as folder:
             (ran,) = run([variant], w, x, folder, threads=self.threads, timeout=self.timeout, progress=progress)
             if ran.trace is None:
-                return ReplayCell(variant.name, weights, key, ran.reason)
+                return ReplayCell(variant.name, weights, key, ran.status, ran.reason)
             with frameworks_blocked():
                 return self._compared(variant, weights, key, profile, w, x, ran, progress)
 

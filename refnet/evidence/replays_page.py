@@ -16,7 +16,7 @@ TITLES = (
 
 def replays_summary(cells: Sequence[ReplayCell]) -> str:
     """One sentence: how many replays there are, and how many variants are equal in every bit."""
-    ran = [cell for cell in cells if not cell.reason]
+    ran = [cell for cell in cells if cell.status == "ok"]
     names = {cell.variant for cell in ran}
     whole = names - {cell.variant for cell in ran if not cell.whole}
     pictures, sets = max((cell.pictures for cell in ran), default=0), len({cell.weights for cell in ran})
@@ -29,11 +29,11 @@ def replays_summary(cells: Sequence[ReplayCell]) -> str:
 def replays_page(cells: Sequence[ReplayCell]) -> str:
     """Markdown: the summary, the table, the layers that differ and why, what did not run."""
     names = dict.fromkeys(cell.variant for cell in cells)
-    by_name = {name: [cell for cell in cells if cell.variant == name and not cell.reason] for name in names}
+    by_name = {name: [cell for cell in cells if cell.variant == name and cell.status == "ok"] for name in names}
     rows = [_row(name, found) for name, found in by_name.items() if found]
     parts = [replays_summary(cells), *([pipe_table(TITLES, rows)] if rows else [])]
     differing = [line for name, found in by_name.items() for line in _differing(name, found)]
-    missed = [f"- **{cell.variant}**, {cell.weights}: {cell.reason}" for cell in cells if cell.reason]
+    missed = [f"- **{cell.variant}** ({cell.status}), {cell.weights}: {cell.reason}" for cell in cells if cell.reason]
     for title, lines in (("Layers that differ:", differing), ("Did not run:", missed)):
         parts += [title, "\n".join(lines)] if lines else []
     return "\n\n".join(parts) + "\n"
