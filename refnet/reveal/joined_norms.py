@@ -16,7 +16,12 @@ from ..graph import Graph, Node
 from .session import Session
 from .together import Drawn, Entries, asked, computed, differing, draw, with_inputs
 
-UNROUNDED = "reads its convolution's sum, as stored, with a bias added that is not rounded to storage"
+READINGS = {
+    True: "the stored sum and a bias, added but not rounded",
+    False: "a sum and a bias that are not rounded at all",
+}
+"""What it may read, by whether the sum is stored before the bias is added."""
+TOGETHER = "computed with its convolution"
 
 
 def joined_reason(session: Session, graph: Graph, norm: Node, layers: Entries, seed: int = 0) -> str:
@@ -34,22 +39,24 @@ def joined_reason(session: Session, graph: Graph, norm: Node, layers: Entries, s
     count = differing(computed(pair, layers, drawn), theirs)
     if not count:
         return ""
-    told = f"{count} of {theirs.size} outputs differ where it is computed with its convolution"
-    if "bias" not in convolution.weights or differing(_unrounded(pair, layers, drawn), theirs):
-        return told
-    return f"{told}: it {UNROUNDED}"
+    readings = READINGS.items() if "bias" in convolution.weights else ()
+    for stores, what in readings:
+        if not differing(_unrounded(pair, layers, drawn, stores=stores), theirs):
+            return f"{TOGETHER}, it reads {what}"
+    return f"{TOGETHER}, {count} of {theirs.size} outputs differ"
 
 
-def _unrounded(pair: Graph, layers: Entries, drawn: Drawn) -> Any:
-    """The pair's output by that reading."""
+def _unrounded(pair: Graph, layers: Entries, drawn: Drawn, *, stores: bool) -> Any:
+    """The pair's output by one of the readings."""
     convolution, norm = pair.nodes[-2:]
     entry = layers[norm.name]
     arithmetic = Arithmetic(entry["precision"], batch_norm=entry["batch_norm"], shift=entry["shift"])
-    bias = f"{convolution.name}/bias"
-    without = Drawn(drawn.inputs, {**drawn.weights, bias: np.zeros_like(drawn.weights[bias])}, drawn.constants)
-    sums = computed(with_inputs(pair, [convolution]), layers, without)
-    x = np.asarray(sums + stored(drawn.weights[bias], arithmetic.storage), np.float32)
+    narrow = {name: stored(numbers, arithmetic.storage) for name, numbers in drawn.weights.items()}
+    bias, inputs = f"{convolution.name}/bias", {name: stored(x, arithmetic.storage) for name, x in drawn.inputs.items()}
+    without = Drawn(inputs, {**narrow, bias: np.zeros_like(narrow[bias])}, drawn.constants)
+    precision = entry["precision"] if stores else layers[convolution.name]["accumulate"]
+    own = {convolution.name: {**layers[convolution.name], "precision": precision}}
+    x = np.asarray(computed(with_inputs(pair, [convolution]), own, without) + narrow[bias], np.float32)
     vectors = (drawn.weights[f"{norm.name}/{key}"] for key in norm.weights)
     epsilon: Any = norm.settings["epsilon"]
-    given = drawn.constants.of(norm.name)
-    return ops.batch_norm(x, *vectors, epsilon=epsilon, arithmetic=arithmetic, **given)
+    return ops.batch_norm(x, *vectors, epsilon=epsilon, arithmetic=arithmetic, **drawn.constants.of(norm.name))
