@@ -93,7 +93,7 @@ class ReplayCell:
 class Replays:
     """What is to be replayed. variants, views, seeds, size, threads, timeout, folder: as in Matrix.
 
-    defined: of each cell, how many pictures the NumPy definition computes too; it is slow.
+    defined: on the first set of weights, how many pictures the NumPy definition computes too; it is slow.
     """
 
     folder: Path
@@ -121,7 +121,7 @@ class Replays:
                 key = self._key(variant, w, x)
                 cell = ReplayCell.load(path) if path.is_file() else None
                 if cell is None or cell.key != key:
-                    cell = self._cell(variant, f"seed {seed}", key, w, x, progress)
+                    cell = self._cell(variant, named(seed), key, w, x, progress)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     cell.save(path)
                 yield cell
@@ -158,6 +158,7 @@ class Replays:
         differing: Counter[str] = Counter()
         total: Counter[str] = Counter()
         output = w.graph().output.name
+        defined = self.defined if weights == named(self.seeds[0]) else 0
         for place, view in enumerate(self.views):
             tell(variant.name, f"{weights}, replay of {view}", 0.0)
             one = slice(place, place + 1)
@@ -171,7 +172,7 @@ class Replays:
             (plain,) = differences({"logits": logits}, {"logits": ran.logits[one]})
             differing.update({each.layer: each.bits + each.zeros for each in found if each.bits or each.zeros})
             total.update(numbers=_numbers(found), logits=plain.numbers, plain=plain.bits + plain.zeros)
-            if place < self.defined:
+            if place < defined:
                 held = differences(trace, replayed(engine="spec"))
                 total.update(spec=_numbers(held), spec_differing=sum(each.bits + each.zeros for each in held))
         counted: dict[str, Any] = dict(total)
@@ -179,6 +180,10 @@ class Replays:
             variant.name, weights, key, unexplained=dict(profile.unexplained), pictures=len(self.views),
             layers=len(ran.trace), differing=dict(differing), **counted,
         )  # fmt: skip
+
+
+def named(seed: int) -> str:
+    return f"seed {seed}"
 
 
 def _numbers(found: Sequence[Difference]) -> int:
