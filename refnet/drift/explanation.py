@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..errors import InputError
 from .storage import number
 
-WHOLE = 1e-6
+WHOLE = 1e-6  # how far from 1 the shares may add up
 """How far from 1 all shares together may be: what float64 loses of them is far less."""
 
 
