@@ -7,7 +7,7 @@ from .double_double import DoubleDouble, planewise, shape_of, spread
 from .formats import FORMATS, NUMBERS, Format, round_to
 from .forms import ADDITIONS, BATCH_NORM_FORMS, CONSTANTS, MEANS, RELUS, SHIFTS
 from .numpy_ops import NumpyOps, exported, numpy_ops, stored
-from .order import Order
+from .order import Order, shortened
 from .orders import ORDERS, parse_order
 from .parts import Part
 from .recognise import recognise
@@ -45,6 +45,7 @@ __all__ = [
     "recognise",
     "round_to",
     "shape_of",
+    "shortened",
     "spread",
     "stored",
 ]

@@ -14,6 +14,14 @@ from .schedule import Schedule, one_chain
 
 ARGUMENTS = re.compile(r"-?\d+(,-?\d+)*", re.ASCII)
 
+WIDTH = 60  # characters of an order in a line
+
+
+def shortened(text: str, width: int = WIDTH) -> str:
+    """A long text without its middle: so many characters, of its beginning and its end."""
+    kept = (width - len(" ... ")) // 2
+    return text if len(text) <= width else f"{text[:kept]} ... {text[-kept:]}"
+
 
 @dataclass(frozen=True)
 class Order:
@@ -45,6 +53,10 @@ class Order:
         values = [getattr(self, field.name) for field in fields(self)]
         texts = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
         return ":".join([self.name, *texts])
+
+    def summary(self, width: int = WIDTH) -> str:
+        """The text in one line of at most so many characters, its middle left out where it is longer."""
+        return shortened(str(self), width)
 
     @classmethod
     def read(cls, text: str) -> Self:

@@ -170,11 +170,6 @@ def _named(layers: list[str]) -> str:
     return ", ".join(layers) if len(layers) <= 3 else f"{layers[0]} ... {layers[-1]}"
 
 
-def _short(order: object) -> str:
-    text = str(order)
-    return text if len(text) <= 60 else f"{text[:28]} ... {text[-28:]}"
-
-
 def described(entry: Mapping[str, object]) -> str:
     """A profile's entry in words: `blocks:512, fma, bias last`, and what is otherwise in the plain model."""
     from ..reveal.profile import FIELDS
@@ -189,15 +184,16 @@ def described(entry: Mapping[str, object]) -> str:
 def _alone(entry: Mapping[str, object]) -> str:
     """As the layer is computed where it is returned."""
     if "order" in entry:
+        from ..arithmetic import shortened
         from ..reveal.profile import formats_of, parts_of
         from ..reveal.sum_formats import BIASES, in_words
 
         last = f"mean {entry['mean']}" if "mean" in entry else BIASES[str(entry["bias"])]
-        others = [f"{part.where} {_short(part.order)}" for part in parts_of(entry)]
+        others = [f"{part.where} {shortened(str(part.order))}" for part in parts_of(entry)]
         kept = entry.get("subnormals") or "kept"
         flushed = [] if kept == "kept" else [f"subnormal {kept} taken for zero"]
         return ", ".join(
-            [in_words(formats_of(entry), _short(entry["order"]), bool(entry["fma"]), last), *others, *flushed]
+            [in_words(formats_of(entry), shortened(str(entry["order"])), bool(entry["fma"]), last), *others, *flushed]
         )
     if "batch_norm" not in entry:
         return "addition"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arithmetic import Order, Part, Tree, parse_order
+from ..arithmetic import Order, Part, parse_order
 from ..backends import Variant, select
 from ..graph import Node, resnet
 from .black_box import NoTreeError
@@ -66,7 +66,7 @@ class LayerOrder:
         """The formats, the order and what differs; or the reason."""
         if self.order is None:
             return self.reason
-        how = in_words(self.formats, _short(self.order), self.fma, BIASES[self.bias])
+        how = in_words(self.formats, self.order.summary(), self.fma, BIASES[self.bias])
         how += "".join(f"; {part_text(part)}" for part in self.parts)
         if self.subnormals not in (KEPT, ""):
             how += f"; subnormal {self.subnormals} taken for zero"
@@ -75,13 +75,9 @@ class LayerOrder:
         return f"{how}; {': '.join([*count, *([self.reason] if self.reason else [])])}"
 
 
-def _short(order: Order) -> str:
-    return order.summary(60) if isinstance(order, Tree) else str(order)
-
-
 def part_text(part: Part) -> str:
     """A part in words: `places 156..157: blocks:512, fma, bias last`."""
-    return f"{part.where}: {_short(parse_order(part.order))}, {'fma' if part.fma else 'no fma'}, bias {part.bias}"
+    return f"{part.where}: {parse_order(part.order).summary()}, {'fma' if part.fma else 'no fma'}, bias {part.bias}"
 
 
 def reveal_order(variant: str | Variant, *, layer: str, size: int = 224, threads: int | None = None) -> Order:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arithmetic import Arithmetic, Order
+from ..arithmetic import Arithmetic, Order, shortened
 from ..arithmetic.orders import Blocks, Lanes, Pairwise, Reversed, Sequential
 from ..backends import Variant, select
 from ..graph import Node, resnet
@@ -78,13 +78,9 @@ def described_softmax(entry: Mapping[str, Any]) -> str:
         rounded = f"{entry['rounded']} of {entry['exponentials']} correctly rounded"
         parts.append(f"exp within {entry['largest_error']:.2f} ulp ({rounded})")
     if entry["order"] is not None:
-        parts.append(f"sum {_short(entry['order'])}")
+        parts.append(f"sum {shortened(entry['order'])}")
         parts.append(f"{entry['differing']} of {entry['outputs']} outputs differ by its own exp")
     return "; ".join([", ".join(parts), *([entry["reason"]] if entry["reason"] else [])])
-
-
-def _short(order: str) -> str:
-    return order if len(order) <= 60 else f"{order[:28]} ... {order[-28:]}"
 
 
 def reveal_softmax(variant: str | Variant, *, size: int = 224, threads: int | None = None) -> SoftmaxForm:

@@ -99,7 +99,7 @@ def checked(box: BlackBox, found: Found, seed: int = 0) -> Found:
             return replace(found, mean=mean)
     raise NoTreeError(
         f"{min(differing.values())} of {sum(len(weights) for weights, _ in drawn)} sums of drawn numbers have other "
-        f"bits than {_short(found)} gives: the order is not always the same, or rounds in a way of its own"
+        f"bits than {found.order.summary()} gives: the order is not always the same, or rounds in a way of its own"
     )
 
 
@@ -113,7 +113,3 @@ def in_order(box: BlackBox, found: Found, weights: np.ndarray, inputs: np.ndarra
     sums = ops.sums(a, b, bias, arithmetic=arithmetic)
     whole = ops.mean_of(sums, box.divisor, sums.shape, arithmetic) if box.divisor > 1 else sums
     return np.asarray(box.formats.finished(whole)[0])
-
-
-def _short(found: Found) -> str:
-    return found.order.summary(60) if isinstance(found.order, Tree) else str(found.order)
