@@ -92,7 +92,7 @@ def test_counts_of_one_output() -> None:
     ours = np.zeros((2, 3, 4, 5), np.float32)
     theirs = ours.copy()
     theirs[1, 2, 3, 4] = 1
-    same = Sameness.of(theirs, ours)
+    same = Sameness.of(theirs, ours, pictures=2)
     assert (same.places, same.channels, same.pictures) == ((11, 12), (4, 5), (1, 2))
     assert str(same) == "11 of 12 places, 4 of 5 channels, 1 of 2 pictures, 3 runs"
-    assert Sameness.of(theirs[:, 0, 0], ours[:, 0, 0]).places == (1, 1)
+    assert Sameness.of(theirs[:, 0, 0], ours[:, 0, 0], pictures=2).places == (1, 1)

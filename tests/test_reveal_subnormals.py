@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from reveal_support import made_up
 
-from refnet.arithmetic import FORMATS
 from refnet.graph import resnet
-from refnet.reveal import BlackBox
+from refnet.reveal import BlackBox, SumFormats
 from refnet.reveal.layer_order import probe_layer
 from refnet.reveal.subnormals import subnormals
 
@@ -37,7 +36,7 @@ def box(*flushed: str, bias: bool = True, products: bool = True) -> BlackBox:
             total = to_zero("sums", total + term)
         return to_zero("sums", total + to_zero("bias", weights[:, -1])) if bias else total
 
-    return BlackBox(sum_of, 8, FORMATS["float32"], bias=bias, products=products, at_once=3)
+    return BlackBox(sum_of, 8, SumFormats.alike("float32"), bias=bias, products=products, at_once=3)
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,11 @@ class Oracle:
 
 
 def _alike(kept: Kept, touched: set[str]) -> dict[str, Any]:
-    """What was prepared for layers that are not touched. A folded kernel belongs to two layers, and has one's name."""
-    return {
-        name: value
-        for name, value in kept.items()
-        if name not in touched and not (touched and name.endswith(" folded"))
-    }
+    """What was prepared for layers that are not touched.
+
+    Under a layer's name lies its own kernel; what has more in its name may be made of several layers' numbers.
+    """
+    return {name: value for name, value in kept.items() if name not in touched and not (touched and " " in name)}
 
 
 def engines(program: Program, threads: int, kept: Kept) -> dict[str, KernelEngine]:

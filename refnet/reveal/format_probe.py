@@ -80,7 +80,7 @@ def _operands(what: str, bits: int, wide: bool) -> Format:
     for format_ in BY_WIDTH:
         if format_.precision == bits + 1 and (format_.emax > FORMATS["float16"].emax) == wide:
             return format_
-    raise NoTreeError(f"{what} keep {bits + 1} significand bits, as no known format does: no direct sum")
+    raise NoTreeError(f"{what} keep {bits + 1} significand bits, as no known format does")
 
 
 def kept_by_sums(box: BlackBox, seed: int = 0) -> Format:
@@ -103,7 +103,8 @@ def kept_by_sums(box: BlackBox, seed: int = 0) -> Format:
     lost = kept - NARROWEST.keys() - {deepest + 1}  # terms that meet in one fused sum lose nothing
     if lost or len(known) > 1:
         raise NoTreeError(
-            f"sums keep {', '.join(map(str, sorted(kept)))} significand bits: no direct sum, or not in one format"
+            f"sums keep {', '.join(map(str, sorted(kept)))} significand bits: not in one format, or not of "
+            "rounded additions alone (perhaps compensated)"
         )
     return known.pop() if known else WIDEST
 
