@@ -137,18 +137,23 @@ def _network(variant: Variant, weights: str, size: int, threads: int | None, pat
 def _show(console: Console, profile: Profile) -> None:
     """How often each order and form was found, with the layers where it is rare, and what is not explained."""
     from ..reveal import described_softmax
+    from ..reveal.subnormals import KEPT
 
     probed = {layer: entry for layer, entry in profile.layers.items() if PROBED & entry.keys()}
     console.print(f"{profile.variant}: {len(probed)} layers probed in {profile.provenance['seconds']} s")
-    seen: dict[str, list[str]] = {}
-    for layer, entry in probed.items():
-        if "reason" not in entry:
-            seen.setdefault(described(entry), []).append(layer)
-    for text, layers in sorted(seen.items(), key=lambda item: -len(item[1])):
+    ways = _grouped({layer: described(entry) for layer, entry in probed.items() if "reason" not in entry})
+    for text, layers in sorted(ways.items(), key=lambda item: -len(item[1])):
         console.print(f"{len(layers):4d}  {text}: {_named(layers)}", soft_wrap=True, markup=False)
-    for layer, entry in profile.layers.items():
-        if "softmax" in entry:
-            console.print(f"      {described_softmax(entry['softmax'])}: {layer}", soft_wrap=True, markup=False)
+    softmaxes = {
+        layer: described_softmax(entry["softmax"]) for layer, entry in profile.layers.items() if "softmax" in entry
+    }
+    flushed = {
+        layer: f"subnormal {entry['subnormals']} taken for zero"
+        for layer, entry in probed.items()
+        if entry.get("subnormals", "") not in (KEPT, "")
+    }
+    for text, layers in (_grouped(softmaxes) | _grouped(flushed)).items():
+        console.print(f"      {text}: {_named(layers)}", soft_wrap=True, markup=False)
     show_unexplained(console, profile)
     if not profile.unexplained:
         outputs = Counter(entry["outputs"] for entry in profile.layers.values())
@@ -158,12 +163,17 @@ def _show(console: Console, profile: Profile) -> None:
 
 def show_unexplained(console: Console, profile: Profile) -> None:
     """The layers whose bits refnet does not have, by reason."""
-    reasons: dict[str, list[str]] = {}
-    for layer, reason in profile.unexplained.items():
-        reasons.setdefault(reason, []).append(layer)
-    for reason, layers in reasons.items():
+    for reason, layers in _grouped(profile.unexplained).items():
         text = f"{len(layers):4d}  not explained: {reason}: {_named(layers)}"
         console.print(text, style="red", soft_wrap=True, markup=False)
+
+
+def _grouped(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """Text -> the layers of which it is said."""
+    layers: dict[str, list[str]] = {}
+    for layer, text in texts.items():
+        layers.setdefault(text, []).append(layer)
+    return layers
 
 
 def _named(layers: list[str]) -> str:
@@ -190,11 +200,8 @@ def _alone(entry: Mapping[str, object]) -> str:
 
         last = f"mean {entry['mean']}" if "mean" in entry else BIASES[str(entry["bias"])]
         others = [f"{part.where} {shortened(str(part.order))}" for part in parts_of(entry)]
-        kept = entry.get("subnormals") or "kept"
-        flushed = [] if kept == "kept" else [f"subnormal {kept} taken for zero"]
-        return ", ".join(
-            [in_words(formats_of(entry), shortened(str(entry["order"])), bool(entry["fma"]), last), *others, *flushed]
-        )
+        how = in_words(formats_of(entry), shortened(str(entry["order"])), bool(entry["fma"]), last)
+        return ", ".join([how, *others])
     if "batch_norm" not in entry:
         return "addition"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []
