@@ -178,7 +178,9 @@ def test_a_softmax_in_one_line(here: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(refnet.reveal, "reveal", lambda *_, **__: found)
     assert main(["reveal", "--variants", "torch", "--all", "-o", "p.json"]) == 0
     out = capsys.readouterr().out
-    assert f"      {IN_WORDS}: predictions\n" in out and "3  reversed, fma, bias last: conv1_conv, c, predictions" in out
+    assert (
+        f"      {IN_WORDS}: predictions\n" in out and "3  reversed, fma, bias last: conv1_conv, c, predictions" in out
+    )
     assert "      subnormal inputs, sums taken for zero: c" in out
     assert Profile.load("p.json").layers["predictions"]["softmax"] == SOFTMAX.to_json()
 
