@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from refnet.backends import VARIANTS
 from refnet.graph import Graph
@@ -51,10 +52,10 @@ while question := read(sys.stdin.buffer):
 """
 
 
-def made_up(folder: Path, graph: Graph, code: str, *, batch_size: int = 1) -> Session:
-    """A session of a backend that computes a layer as the code's `layer(x, weights, node)` says."""
+def made_up(folder: Path, graph: Graph, code: str, **fields: Any) -> Session:
+    """A session of a backend that computes a layer as the code's `layer(x, weights, node)` says; fields: of Variant."""
     child = folder / "child.py"
     child.write_text(CHILD.replace("CODE", code), encoding="utf-8")
     environment = {"REFNET_PATH": json.dumps(sys.path)}
-    variant = replace(VARIANTS["numpy"], modules=("numpy",), environment=environment, batch_size=batch_size)
+    variant = replace(VARIANTS["numpy"], modules=("numpy",), environment=environment, **fields)
     return Session(variant, graph, child=child)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backends_support import random_images, random_weights
+from reveal_support import made_up
 
 import refnet
 from refnet import activations
@@ -36,65 +37,35 @@ from refnet.weights import Weights
 
 GRAPH = resnet(50, input_shape=(96, 96))
 
-# In place of the backend: layers by refnet, in the arithmetic that the environment names; if asked, s is one ulp off,
-# and the last channels and places (rows of a matrix product) in another order.
-CHILD = """
-import json, os, sys
-import numpy as np
-sys.path[:0] = json.loads(os.environ["REFNET_PATH"])
-from refnet import kernels, ops
-from refnet.arithmetic import Arithmetic, stored
-from refnet.reveal.child import read, write
-job = json.load(open(sys.argv[1]))
-nodes = {node["name"]: node for node in job["nodes"]}
-how = json.loads(os.environ["REFNET_HOW"])
+# In place of the backend: layers by refnet, in the arithmetic that HOW says; if asked, s is one ulp off, and the last
+# channels and places (rows of a matrix product) are added in another order.
+CODE = """
+from refnet.arithmetic import stored
+how = json.loads(HOW)
 off = how.pop("scale_off", False)
-last, tail = how.pop("last_channels", None), how.pop("last_places", None)
+last, tail = how.pop("last_channels", 0), how.pop("last_places", 0)
 another = how.pop("otherwise", "reversed")
-otherwise = {**how, "order": another}
-arithmetic = Arithmetic(**how)
-answers, x, node = sys.stdout.buffer, None, None
+KEYS = {"precision": "precision", "accumulate": "accumulate", "order": "order", "fma": "fma", "bias": "bias_at"}
 
-def run(node, x, weights):
-    keys = {"precision": "precision", "accumulate": "accumulate", "order": "order", "fma": "fma", "bias": "bias_at"}
-    kernel = {keys[name]: getattr(arithmetic, name) for name in keys}
+def layer(x, weights, node):
+    y = computed(x, weights, node, Arithmetic(**how))
+    if last or tail:
+        other = computed(x, weights, node, Arithmetic(**{**how, "order": another}))
+        channels, places = y.shape[-1] - last, y[0, ..., 0].size - tail
+        y[..., channels:] = other[..., channels:]
+        y.reshape(len(y), -1, y.shape[-1])[:, places:] = other.reshape(len(y), -1, y.shape[-1])[:, places:]
+    return y.astype(np.float32)
+
+def computed(x, weights, node, arithmetic):
     x = stored(x, arithmetic.storage)
-    if node["operation"] == "conv2d":
-        s = node["settings"]
-        return kernels.conv2d(x, *weights, strides=s["strides"], padding=s["padding"], threads=1, **kernel)
     if node["operation"] == "mean_pool":
         return ops.mean_pool(x, arithmetic=arithmetic)
-    if node["operation"] == "dense":
-        return kernels.conv2d(x[:, None, None], weights[0][None, None], weights[1], threads=1, **kernel)[:, 0, 0].copy()
-    epsilon = node["settings"]["epsilon"]
-    one = np.float32(1)
+    if node["operation"] != "batch_norm":
+        return direct(x, weights, node, **{key: getattr(arithmetic, name) for name, key in KEYS.items()})
+    epsilon, one = node["settings"]["epsilon"], np.float32(1)
     scale = np.nextafter(weights[0] * (one / np.sqrt(weights[3] + np.float32(epsilon))), np.float32(9)) if off else None
     given = {} if scale is None else {"scale": scale}
     return ops.batch_norm(x, *weights, epsilon=epsilon, arithmetic=arithmetic, **given)
-
-while question := read(sys.stdin.buffer):
-    (ask, settings), arrays = question
-    if ask == "layer":
-        node = nodes[settings["name"]]
-        write(answers, {"input": nodes[node["inputs"][0]]["shape"]}, [])
-    elif ask == "inputs":
-        (x,) = arrays
-        write(answers, {}, [])
-    elif ask == "describe":
-        write(answers, {"threads": 1}, [])
-    else:
-        y = run(node, x, arrays)
-        if last or tail:
-            arithmetic_ = arithmetic
-            arithmetic = Arithmetic(**otherwise)
-            other = run(node, x, arrays)
-            if last:
-                y[..., -last:] = other[..., -last:]
-            if tail:
-                y.reshape(len(y), -1, y.shape[-1])[:, -tail:] = other.reshape(len(y), -1, y.shape[-1])[:, -tail:]
-            arithmetic = arithmetic_
-        position, y = settings["position"], y.astype(np.float32)
-        write(answers, {}, [y if position is None else y[tuple(position)]])
 """
 
 
@@ -103,15 +74,9 @@ def backend(tmp_path: Path) -> Any:
     """backend(order=..., ...): a session whose layers are computed so, in a precision that Keras has a policy for."""
 
     def session(graph: Any = GRAPH, **how: Any) -> Session:
-        import json
-
-        child = tmp_path / "child.py"
-        child.write_text(CHILD, encoding="utf-8")
-        environment = {"REFNET_PATH": json.dumps(sys.path), "REFNET_HOW": json.dumps(how)}
         policies = {precision: policy for policy, precision in PRECISIONS.items()}
-        policy = policies[how.get("precision", "float32")]
-        variant = replace(VARIANTS["numpy"], modules=("numpy",), environment=environment, dtype_policy=policy)
-        return Session(variant, graph, child=child)
+        code = CODE.replace("HOW", repr(json.dumps(how)))
+        return made_up(tmp_path, graph, code, dtype_policy=policies[how.get("precision", "float32")])
 
     return session
 

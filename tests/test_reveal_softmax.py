@@ -16,6 +16,7 @@ from refnet.arithmetic.exponential import exp
 from refnet.errors import InputError
 from refnet.graph import Graph, resnet
 from refnet.ops.products import plain_sums
+from refnet.reveal import softmax_form
 from refnet.reveal.assembly import program_of
 from refnet.reveal.black_box import NoTreeError
 from refnet.reveal.meetings import Meeting
@@ -80,6 +81,14 @@ def test_a_tree_without_a_name_is_found(tmp_path: Path) -> None:
     halves = "plain_sums(e[:, :40], A)[:, None] + plain_sums(e[:, 40:], A)[:, None]"
     found = probed(tmp_path, halves.replace("A)", 'Arithmetic(order="lanes:8", fma=False))'))
     assert isinstance(found.order, Tree) and found.differing == 0 and not found.reason
+
+
+def test_of_a_whole_network_only_named_orders_are_tried(tmp_path: Path) -> None:
+    code = SOFTMAX.format(total=in_order("blocks:7"), quotient=DIVIDE, maximum=True)
+    with made_up(tmp_path, GRAPH, code) as session:
+        found = probe_softmax(session, GRAPH.output, tree=False)
+    assert found.order in softmax_form._named(GRAPH.output.shape[-1]) and found.differing > 0
+    assert "refnet reveal --softmax" in found.reason
 
 
 def test_what_cannot_be_known_is_said(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def _softmax_entry(session: Session, output: Node) -> dict[str, Any]:
     if output.operation != "dense" or session.precision != "float32":
         return {}
     try:
-        return {"softmax": probe_softmax(session, output).to_json()}
+        return {"softmax": probe_softmax(session, output, tree=False).to_json()}
     except InputError:
         return {}
 

@@ -21,6 +21,7 @@ from .softmax_order import order_of
 from .softmax_rows import SoftmaxRows
 
 SHIFT = 1024.0
+NO_TREE = "the best of the named orders; refnet reveal --softmax looks for its tree"
 DIVIDED = {"divide": "divided by the sum", "multiply": "multiplied by the reciprocal of the sum",
            "logarithm": "the sum's logarithm subtracted"}  # fmt: skip
 HEAVY = -8.0  # exponentials of larger numbers are what sums are tried on
@@ -94,8 +95,11 @@ def reveal_softmax(variant: str | Variant, *, size: int = 224, threads: int | No
         return probe_softmax(session, graph.output)
 
 
-def probe_softmax(session: Session, node: Node, seed: int = 0) -> SoftmaxForm:
-    """The form of the softmax behind the dense layer `node` of the session's network."""
+def probe_softmax(session: Session, node: Node, seed: int = 0, *, tree: bool = True) -> SoftmaxForm:
+    """The form of the softmax behind the dense layer `node` of the session's network.
+
+    tree: whether to look for the tree of a sum that is no named order, which takes thousands of batches.
+    """
     rng = np.random.default_rng(seed)
     rows = SoftmaxRows(session, node)
     rows.take()
@@ -111,7 +115,7 @@ def probe_softmax(session: Session, node: Node, seed: int = 0) -> SoftmaxForm:
     near = read_near(rows, division, rng)
     read = Exponentials.joined(Exponentials(x[known], e[known]), near)
     form = replace(form, exponentials=len(read.x), rounded=read.rounded, largest_error=read.largest_error)
-    return _with_order(form, rows, near, rng)
+    return _with_order(form, rows, near, rng, tree)
 
 
 def _subtracts_maximum(rows: SoftmaxRows, rng: np.random.Generator) -> bool:
@@ -121,7 +125,9 @@ def _subtracts_maximum(rows: SoftmaxRows, rng: np.random.Generator) -> bool:
     return bool(np.isfinite(above).all() and (below == above).all())
 
 
-def _with_order(form: SoftmaxForm, rows: SoftmaxRows, near: Exponentials, rng: np.random.Generator) -> SoftmaxForm:
+def _with_order(
+    form: SoftmaxForm, rows: SoftmaxRows, near: Exponentials, rng: np.random.Generator, tree: bool
+) -> SoftmaxForm:
     """A named order with all bits of drawn rows; else the tree that triples of terms tell, held against them too."""
     heavy = np.flatnonzero(near.x > HEAVY)
     drawn = heavy[rng.integers(len(heavy), size=(ROWS, rows.classes))]
@@ -139,13 +145,15 @@ def _with_order(form: SoftmaxForm, rows: SoftmaxRows, near: Exponentials, rng: n
     order = min(counts, key=lambda each: counts[each])
     if not counts[order]:
         return replace(form, order=order)
+    if not tree:
+        return replace(form, order=order, differing=counts[order], reason=NO_TREE)
     try:
-        tree = order_of(rows, together=bool((rows.ask(x, together=True) == theirs).all()))
+        found = order_of(rows, together=bool((rows.ask(x, together=True) == theirs).all()))
     except NoTreeError as error:
         return replace(form, order=order, differing=counts[order], reason=f"the best of the named orders: {error}")
-    if differing(tree) > counts[order]:
+    if differing(found) > counts[order]:
         return replace(form, order=order, differing=counts[order], reason="the best of the named orders")
-    return replace(form, order=tree, differing=differing(tree))
+    return replace(form, order=found, differing=differing(found))
 
 
 def _named(terms: int) -> Iterator[Order]:
