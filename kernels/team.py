@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import cache
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 
 import numpy as np
 from numba import types
@@ -109,8 +109,12 @@ class Team:
         self._serve = compiled(serve, integers, integers, *[number] * 3)
         self._counters = np.zeros(4, np.int64)
         self._done = np.zeros(helpers * STRIDE, np.int64)
-        self._asleep = [Event() for _ in range(helpers)]
-        self._wake = [Event() for _ in range(helpers)]
+        self._asleep = [False] * helpers
+        # Locked until the leader wakes a helper. To release a bare lock is one step, which no interrupt can cut in two
+        # as it can an Event's: that one is then set and the sleeper never told, or its own lock is kept for ever.
+        self._wake = [Lock() for _ in range(helpers)]
+        for lock in self._wake:
+            lock.acquire()
         self._failures: list[BaseException] = []
         self._cores: set[int] = set()
         self._work: Callable[[], object] = _nothing
@@ -122,38 +126,40 @@ class Team:
 
     def run(self, function: int, code: int, table: int) -> None:
         """The kernel at an address (jit.native) on every thread of the team; it returns when all are done."""
-        failure = None
-        try:
+
+        def begin() -> None:
             self._wake_helpers()
-            if self._lead(self._counters, self._done, function, code, table, SPINS):
-                return
-        except BaseException as raised:  # an interrupt: it is looked at when a kernel returns
-            failure = raised
-        self._wait(failure)
+            self._lead(self._counters, self._done, function, code, table, SPINS)
+
+        self._finish(begin)
 
     def call(self, work: Callable[[], object]) -> None:
         """work() on every thread of the team; it returns, or raises what one of them raised, when all are done."""
-        self._work, failure = work, None
-        try:
+
+        def begin() -> None:
+            self._work = work
             self._start(self._counters, 0, 0, 0)
             self._wake_helpers()
             work()
-        except BaseException as raised:  # what work raises, or an interrupt: both wait for the helpers
-            failure = raised
-        self._wait(failure)
 
-    def _wait(self, failure: BaseException | None) -> None:
-        """Until all helpers are done, whatever interrupts it: they write where this thread's arrays are.
+        self._finish(begin)
 
-        Raises `failure`, or what came first of an interrupt and the helpers' own failures.
+    def _finish(self, begin: Callable[[], None]) -> None:
+        """begin(), and until all helpers are done, whatever interrupts it: they write where this thread's arrays are.
+
+        Raises what came first: what begin() raises, an interrupt, or the helpers' own failures.
         """
+        failure, begun = None, False
         while True:
             try:
+                if not begun:
+                    begun = True
+                    begin()
                 while not self._all_done(self._counters, self._done, SPINS):
                     self._wake_helpers()
                     time.sleep(0)  # a helper may need this core
                 break
-            except BaseException as raised:  # an interrupt: nothing else is raised here
+            except BaseException as raised:  # what work raises, or an interrupt: both wait for the helpers
                 failure = failure or raised
         self._work = _nothing
         failures, self._failures = [failure, *self._failures], []
@@ -163,9 +169,9 @@ class Team:
     def _wake_helpers(self) -> None:
         """Those that sleep look for work again; one that finds none for too long sleeps again, and is woken again."""
         for thread, asleep, wake in zip(self._threads, self._asleep, self._wake, strict=True):
-            if asleep.is_set() and not wake.is_set():
+            if asleep and wake.locked():
                 self._cores = _keep_off_this_core(thread)
-                wake.set()
+                wake.release()
 
     def _help(self, place: int) -> None:
         turn = 1
@@ -183,11 +189,10 @@ class Team:
 
     def _sleep(self, place: int, turn: int) -> None:
         """Until the leader wakes it. The leader is told of the sleep before the last look, so that it wakes in time."""
-        self._asleep[place].set()
+        self._asleep[place] = True
         if self._counters[STARTED] < turn:
-            self._wake[place].wait()
-        self._asleep[place].clear()
-        self._wake[place].clear()
+            self._wake[place].acquire()
+        self._asleep[place] = False
         _use_cores(self._cores)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
-from threading import Event, Lock
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -31,14 +30,16 @@ def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> N
 
     What one of them raises, an interrupt too, is raised here; the others end the share that they are at.
     """
-    places, stopped = count(), Event()  # next() of it is one step of the interpreter: no two threads get the same
+    places = count()  # next() of it is one step of the interpreter: no two threads get the same
+    stopped = False
 
     def take() -> None:
+        nonlocal stopped
         try:
-            while not stopped.is_set() and (place := next(places)) < len(shares):
+            while not stopped and (place := next(places)) < len(shares):
                 work(shares[place])
         except BaseException:
-            stopped.set()
+            stopped = True
             raise
 
     run_together(take, min(threads, len(shares)))
@@ -47,35 +48,32 @@ def run_all(work: Callable[[T], object], shares: Sequence[T], threads: int) -> N
 def run_together(work: Callable[[], object], threads: int) -> None:
     """work() on each of `threads` threads, this one among them; they share what is to be done by a counter of theirs.
 
-    Where another Python thread is using the same team, this one calls it alone.
+    Where the team is in use, by another Python thread or by what called this, this thread calls it alone.
     """
-    with _team_of(threads) as team:
-        if team:
+    if team := _free_team(threads):
+        with team.lock:
             team.call(work)
-        else:
-            work()
+    else:
+        work()
 
 
 def run_kernel(function: int, code: int, table: int, threads: int) -> None:
     """run_together of a kernel at an address (jit.native), without the interpreter."""
-    with _team_of(threads) as team:
-        if team:
+    if team := _free_team(threads):
+        with team.lock:
             team.run(function, code, table)
-        else:
-            run_alone(function, code, table)
+    else:
+        run_alone(function, code, table)
 
 
-@contextmanager
-def _team_of(threads: int) -> Iterator[Team | None]:
-    """The team of that many threads, or None for one thread and where another Python thread is using the team."""
+def _free_team(threads: int) -> Team | None:
+    """The team of that many threads, or None for one thread and where the team is in use.
+
+    Who finds it free takes it by `with team.lock`, and waits where another came first: no interrupt comes between a
+    lock and its `with`, while one that is only tried could stay locked for ever.
+    """
     team = _team(threads) if threads > 1 else None
-    if team is None or not team.lock.acquire(blocking=False):
-        yield None
-        return
-    try:
-        yield team
-    finally:
-        team.lock.release()
+    return None if team is None or team.lock.locked() else team
 
 
 _teams: dict[int, Team] = {}

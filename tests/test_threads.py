@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import numpy as np
 import pytest
 
 from refnet.arithmetic import Arithmetic
 from refnet.errors import InputError
-from refnet.kernels import threads
+from refnet.kernels import matmul, threads
 from refnet.kernels.convolution import convolve, pack_kernel
-from refnet.kernels.team import Team
-from refnet.kernels.threads import run_all, usable_threads
+from refnet.kernels.team import STRIDE, Team
+from refnet.kernels.threads import run_all, run_kernel, run_together, usable_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -155,6 +157,7 @@ def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[
         time.sleep(0.3)
         ended.append(share)
 
+    run_all(lambda _: None, range(2), 2)  # the team is there
     interrupted(0.05, times=3)  # the second and the third while it waits for the helper
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -162,6 +165,56 @@ def test_an_interrupt_is_raised_when_the_helpers_are_done(interrupted: Callable[
     seen, seconds = list(ended), time.monotonic() - begin
     time.sleep(0.5)
     assert ended == seen and len(seen) <= 1 and seconds < 4
+
+
+@pytest.mark.parametrize("asleep", [False, True], ids=["helpers awake", "helpers asleep"])
+@pytest.mark.parametrize("interpreted", [True, False], ids=["Python work", "a kernel"])
+def test_an_interrupt_anywhere_leaves_the_team_whole(interpreted: bool, asleep: bool) -> None:
+    """It is raised in turn at every point of the leader at which Python looks for signals: where a function begins, and
+    where one written in C returns. Helpers that are never woken again would hang this test."""
+    places: list[int] = []
+    team = threads._team(3)
+
+    def go() -> None:
+        if interpreted:
+            run_together(lambda: places.append(threading.get_ident()), 3)
+        else:
+            matmul(a, a, threads=3)
+
+    def raise_at(point: int) -> bool:
+        """Whether there is such a point in go()."""
+        seen = -1
+
+        def look(frame: FrameType, event: str, what: object) -> None:
+            nonlocal seen
+            inside = seen >= 0 or frame.f_code in (run_kernel.__code__, run_together.__code__)
+            if inside and event in ("call", "c_return") and what is not sys.setprofile:
+                seen += 1
+                if seen == point:
+                    sys.setprofile(None)
+                    raise KeyboardInterrupt
+
+        try:
+            sys.setprofile(look)
+            go()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        return seen >= point
+
+    a = np.ones((64, 64), np.float32)
+    go()
+    point = 0
+    while raise_at(point):
+        assert not team.lock.locked() and set(team._done[::STRIDE]) == {team._counters[0]}
+        places.clear()
+        if asleep:
+            time.sleep(0.01)
+        run_together(lambda: places.append(threading.get_ident()), 3)
+        assert len(set(places)) == len(places) == 3
+        point += 1
+    assert point > 10
 
 
 @needs_timer
