@@ -303,6 +303,7 @@ def test_a_bad_port(refnet_truth):
 """
 
 
+@pytest.mark.slow
 def test_the_fixture_computes_once_and_a_failure_is_the_verdict(tmp_path: Path) -> None:
     (tmp_path / "test_port.py").write_text(PORT)
     installed = any(
@@ -391,6 +392,22 @@ def test_nothing_is_worse_than_itself_nor_than_something_worse() -> None:
     before = drift(judged("torch", "reduced", conv1_conv="mismatch"))
     assert worse_than(before, before) == []
     assert worse_than(before, drift(judged("torch", "rounding"), judged("jax", "mismatch"))) == []
+
+
+@pytest.mark.parametrize("layer", ["identical", "rounding"])
+def test_another_error_of_the_same_order_is_not_worse(layer: str) -> None:
+    """An upstream layer changed, so an order has other inputs, and rounds more or less than it did: of `identical` no
+    other order was simulated, and what lies among the simulated ones is rounding as before."""
+    kinds = dict.fromkeys(LAYERS, layer)
+    apart = {"simulated_low": 2e-7, "simulated_high": 2e-7 if layer == "identical" else 2.1e-7}
+
+    def with_error(error: float) -> Drift:
+        row = judged("torch", layer, **kinds)
+        return drift(replace(row, layers={name: {**row.layers[name], **apart, "local_rms": error} for name in LAYERS}))
+
+    assert worse_than(with_error(1e-7), with_error(2e-7)) == []
+    assert bool(worse_than(with_error(1e-7), with_error(2.2e-7))) == (layer == "rounding")
+    assert worse_than(with_error(2.2e-7), with_error(1e-7)) == []
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,9 @@ def worse_than(before: Drift, after: Drift) -> list[str]:
     """A line for each thing that is worse in `after`: nothing if none is.
 
     Worse is a variant that ran and does not any more; a verdict on a variant, its logits or a layer farther down in
-    KINDS, or reduced to another format than it was; and a layer whose local error grew by more than the orders
-    simulated on it are apart. Variants that only one of both has been asked for are left out; `absent` names them.
+    KINDS, or reduced to another format than it was; and a layer, not identical, whose local error grew by more than the
+    orders simulated on it are apart, and above them all. Variants that only one of both has been asked for are left
+    out; `absent` names them.
     Raises InputError if the two are of other pictures or other weights, do not say which, or were not judged.
     """
     check_baseline(before, _sha256(after, "weights"), _sha256(after, "pictures"))
@@ -113,10 +114,15 @@ def _sha256(drift: Drift, what: str) -> Any:
 
 
 def _grew(old: VariantDrift, new: VariantDrift, layer: str) -> bool:
-    """False wherever a number has no meaning, since comparisons with NaN are."""
-    numbers = new.layers[layer]
-    apart = numbers["simulated_high"] - numbers["simulated_low"]
-    return numbers["local_rms"] - old.layers[layer]["local_rms"] > apart
+    """False wherever a number has no meaning, since comparisons with NaN are.
+
+    The error of a named order is that order's own on these inputs, and no other was simulated to tell how far they lie.
+    """
+    verdict, numbers = new.verdicts.get(layer), new.layers[layer]
+    if verdict is not None and verdict.kind == "identical":
+        return False
+    error, low, high = (numbers[name] for name in ("local_rms", "simulated_low", "simulated_high"))
+    return error > high and error - old.layers[layer]["local_rms"] > high - low
 
 
 def _some(names: list[str]) -> str:
