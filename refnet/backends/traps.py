@@ -29,7 +29,7 @@ class Variable:
 VARIABLES = (
     Variable("KERAS_BACKEND", "Keras 3 uses this backend wherever a program does not choose one itself"),
     Variable("TF_USE_LEGACY_KERAS", "tf.keras is Keras 2 (tf-keras) where it is 1, and Keras 3 where it is not"),
-    Variable("TF_ENABLE_ONEDNN_OPTS", "0 makes tensorflow use other kernels, with other orders of addition"),
+    Variable("TF_ENABLE_ONEDNN_OPTS", "1 or 0 makes tensorflow use other kernels than it would, with other orders"),
     Variable("TF_XLA_FLAGS", "tensorflow may compile whole models, which fuses layers and changes bits"),
     Variable("NVIDIA_TF32_OVERRIDE", "0 keeps every NVIDIA library from TF32, whatever a framework asks for"),
     Variable("TORCH_ALLOW_TF32_*", "torch multiplies float32 in TF32, of 10 fraction bits, on GPUs that have it"),
