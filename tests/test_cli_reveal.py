@@ -41,7 +41,7 @@ def profile_of(variant: str = "torch", *, threads: int | None = None, **entries:
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty folder to work in, with a small picture and small weights in place of the real ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(refnet.images, "load_images", lambda files: PICTURE)
+    monkeypatch.setattr(refnet.images, "load_images", lambda files, **how: PICTURE)
     monkeypatch.setattr(refnet.weights, "load_weights", lambda source: WEIGHTS)
     monkeypatch.setattr(refnet.reveal.kept_profiles, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path
@@ -232,8 +232,37 @@ def test_what_is_otherwise_in_the_plain_model_and_by_channel_is_said(
     out = capsys.readouterr().out
     assert "batch normalisation shifted; in the plain model batch_norm centred: conv1_bn" in out
     assert "addition; in the plain model addition shifts-last: conv2_block1_add" in out
-    assert "reversed, fma, bias last, channels 8..9 blocks:8: predictions" in out
+    assert "reversed, fma, bias last; channels 8..9: blocks:8, fma, bias last: predictions" in out
     assert "not explained: 3 of 10 outputs differ: the plain model" in out and "every probed layer" not in out
+
+
+def test_a_profile_that_cannot_be_kept_is_shown_and_written_all_the_same(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "cache").write_text("a file where the folder would be")
+    monkeypatch.setattr(refnet.reveal, "reveal", lambda *_, **__: profile_of())
+    assert main(["reveal", "--variants", "torch", "--all", "-o", "p.json"]) == 0
+    out, err = capsys.readouterr()
+    assert "torch: 1 layers probed" in out and err.startswith("refnet: not kept for later: ")
+    assert Profile.load("p.json").to_json() == profile_of().to_json()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [("torch", "missing", 3), ("default", "missing", 0), ("default", "failed", 3), ("all", "missing", 0)],
+)
+def test_a_backend_that_nobody_named_may_be_missing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, asked: str, status: str, code: int
+) -> None:
+    """As in refnet drift: of a group only what is installed must run, and something must."""
+
+    def one_runs(variant: Variant, **_: Any) -> Profile:
+        if variant.name != "jax":
+            raise VariantError("no", status=status)
+        return profile_of("jax")
+
+    monkeypatch.setattr(refnet.reveal, "reveal", one_runs)
+    assert main(["reveal", "--variants", asked, "--all", "--quiet"]) == code
 
 
 def test_interruption_is_silent_and_leaves_no_file(
@@ -274,12 +303,23 @@ def test_replay_counts_what_differs(
 
 
 def test_replay_of_a_backend_that_does_not_run(
-    here: Path, backend: Callable[[Run | None], None], capsys: pytest.CaptureFixture[str]
+    here: Path,
+    backend: Callable[[Run | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     profile_of().save("p.json")
     backend(Run("torch", "missing", "torch is not installed"))
     assert main(["replay", "--variants", "torch", "--profile", "p.json"]) == 3
-    assert capsys.readouterr().err == "refnet: torch missing: torch is not installed\n"
+    said = "refnet: torch missing: torch is not installed\n"
+    assert capsys.readouterr().err == said
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise VariantError("torch is not installed", status="missing")
+
+    monkeypatch.setattr(refnet.reveal, "kept_profile", missing)
+    assert main(["replay", "--variants", "torch"]) == 3
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .exits import NOT_RUN, OK
-from .options import ALL, PictureSize, Quiet, Threads, WeightsSource, names_in
+from .options import ALL, BackendThreads, PictureSize, Quiet, WeightsSource, names_in
 from .screen import Stages, output
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def claims(
     weights: WeightsSource = "synthetic",
     only: Annotated[str, typer.Option(metavar="A,B", help="Names of claims, or all.")] = ALL,
     size: PictureSize = 224,
-    threads: Threads = None,
+    threads: BackendThreads = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for each backend variant.")] = 300,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as Markdown.")] = None,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError
 from .exits import NOT_RUN, OK
-from .options import Quiet, names_in
+from .options import Quiet, names_in, some_from
 from .screen import Stages, output
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def doctor(
     from ..weights import keras_home
 
     names = list(AS_THEY_COME) if variants is None else names_in(variants)
-    if not names:
-        raise InputError("no variants", expected="names such as torch,jax, or all")
+    some_from(names)
     if json is not None:
         check_output(json, [".json"])
     with Stages(quiet=quiet) as stages:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from .exits import FAILED, NOT_RUN, OK
-from .options import ALL, PictureSize, Quiet, Threads, names_in
+from .options import ALL, BackendThreads, PictureSize, Quiet, names_in
 from .screen import Stages, output
 
 
@@ -22,7 +22,7 @@ def evidence(
     weights: Annotated[str, typer.Option(metavar="N,N", help="Seeds of synthetic weights.")] = "0,1,2",
     truth: Annotated[str, typer.Option(metavar="NAME", help="What drift is measured from.")] = "float64",
     size: PictureSize = 224,
-    threads: Threads = None,
+    threads: BackendThreads = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for one variant, all pictures.")] = 1800,
     replays: Annotated[
         bool, typer.Option("--replays", help="Replay the variants and count the bits that differ, instead of judging.")
@@ -84,7 +84,7 @@ def _views(text: str) -> tuple[str, ...]:
 
     if text == ALL:
         return tuple(VIEWS)
-    return tuple(VIEWS)[: int(text)] if text.isdigit() else tuple(names_in(text))
+    return tuple(VIEWS)[: int(text)] if text.isdecimal() else tuple(names_in(text))
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from ..backends import Variant
 
@@ -27,6 +29,10 @@ WeightsSource = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="Threads.  [default: the cores this process may use]"),
+]
+BackendThreads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="Threads of each backend.  [default: the framework's choice]"),
 ]
 PictureSize = Annotated[int, typer.Option("--size", metavar="N", min=32, help="Height and width of the pictures.")]
 VariantsFile = Annotated[
@@ -49,6 +55,13 @@ def chosen_from(names: list[str], file: Path | None) -> tuple[Variant, ...]:
     from ..backends import VARIANTS, read_variants, select
 
     return select(names, VARIANTS if file is None else read_variants(file))
+
+
+def some_from(names: list[str], file: Path | None = None) -> tuple[Variant, ...]:
+    """The same, of which there is at least one. Raises InputError for none."""
+    if not (chosen := chosen_from(names, file)):
+        raise InputError("no variants", expected="names such as torch,jax, or all")
+    return chosen
 
 
 def names_in(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError, VariantError
 from .exits import NOT_RUN, OK
-from .options import PictureSize, Quiet, Threads, VariantsFile, WeightsSource, chosen_from, names_in
+from .options import BackendThreads, PictureSize, Quiet, VariantsFile, WeightsSource, names_in, some_from
 from .probe_bar import ProbeBar
 from .screen import complain, output
 
@@ -46,25 +46,30 @@ def reveal(
     weights: WeightsSource = "synthetic",
     variants_file: VariantsFile = None,
     size: PictureSize = 224,
-    threads: Threads = None,
+    threads: BackendThreads = None,
     quiet: Quiet = False,
 ) -> int:
     """Find out in which order a backend adds, by probes alone, and in which forms it evaluates the rest.
 
-    With --layer: the order of one layer in one line, and how many of its outputs refnet then gives with other bits, for
-    drawn numbers. With --softmax: whether the maximum is subtracted, how the sum divides, how good the backend's exp
-    is, and the order of the sum. With --all: a profile of the whole network, from which refnet replay makes the
-    backend's bits again; --weights are those whose constants are read off. It is kept in the cache, where refnet drift,
-    compare and replay find it, and written with --output. Exits with 3 if a variant could not run.
+    With --layer: the order of one layer in one line, and how many of its outputs refnet then gives with other bits,
+    for drawn numbers. With --softmax: whether the maximum is subtracted, how the sum divides, how good the backend's
+    exp is, and the order of the sum. With --all: a profile of the whole network, from which refnet replay makes the
+    backend's bits again; --weights are those whose constants are read off. It is kept in the cache, where refnet
+    drift, compare and replay find it, and written with --output. Exits with 3 if a variant that was named could not
+    run, or one that is installed failed.
     """
-    chosen = chosen_from(names_in(variants), variants_file)
+    from ..backends import GROUPS
+
+    chosen = some_from(names_in(variants), variants_file)
     if (layer is not None) + softmax + all_ != 1:
         raise InputError("refnet reveal", expected="one of --layer NAME, --softmax and --all")
-    if compare_threads is not None and layer is None:
-        raise InputError("--compare-threads", expected="--layer")
+    for option, given in (("--compare-threads", compare_threads is not None), ("--tree", tree)):
+        if given and layer is None:
+            raise InputError(option, expected="--layer")
     if profile is not None and (not all_ or len(chosen) != 1):
         raise InputError("--output", expected="--all and one variant")
-    status = OK
+    harmless = {"missing"} if set(names_in(variants)) & set(GROUPS) else set()
+    ran, failed = False, False
     for variant in chosen:
         try:
             if layer is not None:
@@ -75,8 +80,10 @@ def reveal(
                 _network(variant, weights, size, threads, profile, quiet=quiet)
         except VariantError as error:
             complain(f"{variant.name}: {error}")
-            status = NOT_RUN
-    return status
+            failed = failed or error.status not in harmless
+        else:
+            ran = True
+    return OK if ran and not failed else NOT_RUN
 
 
 def _one_layer(
@@ -125,13 +132,16 @@ def _network(variant: Variant, weights: str, size: int, threads: int | None, pat
     w = load_weights(weights)
     with ProbeBar(variant.name, quiet=quiet) as bar:
         found = reveal_network(variant, weights=w, size=(size, size), threads=threads, progress=bar)
-    keep(found, variant, w, threads=threads)
     if path is not None:
         found.save(path)
     if not quiet:
         _show(output(), found)
         if path is not None:
             output().print(f"written: {path}", style="dim", soft_wrap=True)
+    try:
+        keep(found, variant, w, threads=threads)
+    except (InputError, OSError) as error:  # what was found is shown, and written where it was asked for
+        complain(f"not kept for later: {error}")
 
 
 def _show(console: Console, profile: Profile) -> None:
@@ -195,13 +205,13 @@ def _alone(entry: Mapping[str, object]) -> str:
     """As the layer is computed where it is returned."""
     if "order" in entry:
         from ..arithmetic import shortened
+        from ..reveal.layer_order import part_text
         from ..reveal.profile import formats_of, parts_of
         from ..reveal.sum_formats import BIASES, in_words
 
         last = f"mean {entry['mean']}" if "mean" in entry else BIASES[str(entry["bias"])]
-        others = [f"{part.where} {shortened(str(part.order))}" for part in parts_of(entry)]
         how = in_words(formats_of(entry), shortened(str(entry["order"])), bool(entry["fma"]), last)
-        return ", ".join([how, *others])
+        return "; ".join([how, *map(part_text, parts_of(entry))])
     if "batch_norm" not in entry:
         return "addition"
     scale = ["its own factor (read off)"] if entry["scale"] == "given" else []

@@ -32,8 +32,8 @@ class Verdict:
     is equal.  proved: the any-order bound is broken, so that no direct sum in that format gives these numbers.
     cause: the name of what is done otherwise (docs/diagnose.md); NO_CAUSE where it was searched in vain, None where
     there is none or it was not searched.  margin: evidence over threshold, at most 1 inside.  power: the smallest error
-    that this verdict would have seen, as a part of the layer's RMS; of `identical` the unit roundoff: one bit takes
-    that word away, though the rest may still be rounding.  NaN: does not apply.
+    that this verdict would have seen, as a part of the layer's RMS; of an `identical` layer the unit roundoff: one bit
+    takes that word away, though the rest may still be rounding.  NaN: does not apply.
 
     Raises InputError for another kind or format, `reduced` without a format, and `proved` of anything but a mismatch.
     """

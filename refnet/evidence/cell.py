@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..backends import STATUSES, Run, Variant
 from ..drift import VariantDrift
 from ..drift.storage import number, read_json, write_json
 from ..errors import InputError
-from ..provenance import cpu, installed_packages
+from ..provenance import cpu, installed_packages, relevant_environment
 
 SCHEMA = 1
 REDUCED_BY_POLICY = {
@@ -124,8 +125,9 @@ def expected_of(variant: Variant, run: Run) -> str:
     )
 
 
-def key_of(variant: Variant, weights: str, pictures: Sequence[str], truth: str) -> str:
-    """Changes with the variant's switches, the hashes of weights and pictures, and versions that can change a bit."""
+def key_of(variant: Variant, *made_from: object) -> str:
+    """Changes with the variant's switches, what else a cell is made from, such as hashes of weights and pictures, and
+    with what can change a bit here: versions, processor, and variables of the environment."""
     fields = {field.name: repr(getattr(variant, field.name)) for field in dataclasses.fields(variant)}
-    text = json.dumps([fields, weights, list(pictures), truth, installed_packages(), cpu()["model"]], sort_keys=True)
-    return sha256(text.encode()).hexdigest()
+    here = [installed_packages(), cpu(), relevant_environment(os.environ)]
+    return sha256(json.dumps([fields, made_from, here], sort_keys=True).encode()).hexdigest()

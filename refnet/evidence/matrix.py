@@ -69,7 +69,8 @@ class Matrix:
         hashes = [sha256_of_array(picture[None]) for picture in x]
         for seed in self.seeds:
             w = load_weights("synthetic", seed=seed)
-            keyed = [(variant, key_of(variant, w.hash, hashes, self.truth)) for variant in select(self.variants)]
+            made_from = (w.hash, hashes, self.truth, self.threads)
+            keyed = [(variant, key_of(variant, *made_from)) for variant in select(self.variants)]
             kept = {variant.name: cell for variant, key in keyed if (cell := self._kept(variant, seed, key))}
             yield from kept.values()
             rest = [pair for pair in keyed if pair[0].name not in kept]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +18,11 @@ from ..backends import STATUSES, Run, Variant, run, select
 from ..backends.run import Progress
 from ..drift.storage import read_json, write_json
 from ..errors import InputError, VariantError
-from ..provenance import cpu, installed_packages, sha256_of_array
+from ..provenance import sha256_of_array
 from ..reveal import Difference, Profile, differences, kept_profile, replay
 from ..trace import Trace
 from ..weights import Weights, load_weights
+from .cell import key_of
 from .matrix import TIMEOUT
 from .pictures import VIEWS, check_views, pictures
 
@@ -118,18 +116,13 @@ class Replays:
             w = load_weights("synthetic", seed=seed)
             for variant in select(self.variants):
                 path = self.folder / "replays" / f"seed-{seed}" / f"{variant.name}.json"
-                key = self._key(variant, w, x)
+                key = key_of(variant, w.hash, sha256_of_array(x), self.threads, self.defined)
                 cell = ReplayCell.load(path) if path.is_file() else None
                 if cell is None or cell.key != key:
                     cell = self._cell(variant, named(seed), key, w, x, progress)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     cell.save(path)
                 yield cell
-
-    def _key(self, variant: Variant, w: Weights, x: Array) -> str:
-        fields = {each.name: repr(getattr(variant, each.name)) for each in dataclasses.fields(variant)}
-        facts = [fields, w.hash, sha256_of_array(x), self.threads, self.defined, installed_packages(), cpu()["model"]]
-        return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _cell(self, variant: Variant, weights: str, key: str, w: Weights, x: Array, progress: Progress) -> ReplayCell:
         """The profile, the backend on all pictures, then picture by picture the replay beside it."""

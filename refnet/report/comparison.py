@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..comparison import REASONS, Pair, VariantComparison
 from ..comparison.reasons import UNNAMED
+from ..reveal import command_of
 from .summary import short, stage_ends
 from .table import add_row, reason_line, table_of
 
@@ -50,8 +51,11 @@ def _parting(found: VariantComparison) -> Text:
         return text.append("Both are known to compute it alike: does one of them change from run to run?")
     text.append(_capital(first.reason.between(*found.names)), style="bold yellow")
     unnamed = [name for name, way in zip(found.names, first.reason.ways, strict=True) if way == UNNAMED]
-    hint = f"\n(unnamed: refnet has no name for it yet; refnet reveal --variants {','.join(unnamed)} --all finds it)"
-    return text.append(hint if unnamed else "")
+    if unnamed:
+        _, height, width, _ = found.provenance["pictures"]["shape"]
+        command = command_of(",".join(unnamed), (height, width), found.provenance["threads"])
+        text.append(f"\n(unnamed: refnet has no name for it yet; {command} finds it)")
+    return text
 
 
 def _otherwise(found: VariantComparison) -> Table:

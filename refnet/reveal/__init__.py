@@ -2,7 +2,7 @@
 
 from .black_box import BlackBox, NoTreeError
 from .checking import lost_layers, no_longer_holds
-from .chosen_profiles import check_threads, lost_in, profiles_for, remarks_on
+from .chosen_profiles import check_threads, command_of, lost_in, profiles_for, remarks_on
 from .kept_profiles import forget, keep, kept_profile, known_profile
 from .layer_order import LayerOrder, reveal_layer, reveal_order
 from .network import reveal, with_constants
@@ -28,6 +28,7 @@ __all__ = [
     "SoftmaxForm",
     "SumFormats",
     "check_threads",
+    "command_of",
     "described_softmax",
     "differences",
     "find_tree",

@@ -38,7 +38,8 @@ class Layers:
         self.backend, self.job = backend, job
         self.keras = backend.configure(job)
         if "gpu" in job["needs"] and not backend.has_gpu(backend.backend_of(self.keras)):
-            sys.exit(f"no GPU that {backend.backend_of(self.keras)} can use here")
+            print(f"\n{backend.MISSING}no GPU that {backend.backend_of(self.keras)} can use here", file=sys.stderr)
+            sys.exit(1)
         self.network = self.whole()
         self.fresh = backend.backend_of(self.keras) == "openvino"  # its predict keeps the weights of its first call
         self.model: Any = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..backends import Variant
 from ..errors import InputError
 from ..weights import Weights
-from .checking import explained_by, no_longer_holds
+from .checking import explained_by
 from .kept_profiles import known_profile
 from .profile import Profile
 from .replaying import Difference, constants_of
@@ -74,7 +74,7 @@ def remarks_on(profile: Profile, row: VariantDrift, weights: Weights) -> list[st
     """What its user should know of a profile, by the verdicts on its variant; nothing if it holds, or none was run."""
     if not row.ran:
         return []
-    again = f"refnet reveal --variants {profile.variant} --all"
+    again = command_of(profile.variant, profile.size, profile.threads)
     unread = set(profile.given) if profile.given and weights.hash not in profile.constants else set()
     narrow = {layer for layer, entry in profile.layers.items() if entry.get("precision", "float32") != "float32"}
     claimed = explained_by(profile) - unread - narrow  # verdicts hold layers in float32 alone against one order
@@ -85,5 +85,14 @@ def remarks_on(profile: Profile, row: VariantDrift, weights: Weights) -> list[st
         remarks.append(f"{what}, so {len(unread)} layers were not held against it; {again} --weights ... reads them")
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-        remarks.append(f"{no_longer_holds(profile.variant, broken[0])}{more}; {again} makes a new one")
+        remarks.append(
+            f"the profile of {profile.variant} does not give its bits in {broken[0]}{more}: either numbers there are "
+            f"subnormal, or it no longer holds, and {again} makes a new one"
+        )
     return remarks
+
+
+def command_of(variant: str, size: tuple[int, int], threads: int | None) -> str:
+    """What a user runs to have a profile that is kept for runs like this one."""
+    options = f" --size {size[0]}" if size != (224, 224) else ""
+    return f"refnet reveal --variants {variant} --all{options}" + (f" --threads {threads}" if threads else "")

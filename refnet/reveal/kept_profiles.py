@@ -136,7 +136,7 @@ def _key(variant: Variant, graph: Graph, size: tuple[int, int], threads: int | N
         "environment": relevant_environment(os.environ),
         "graph": [graph.name, graph.variant, list(graph.output.shape)],
         "size": list(size),
-        "threads": threads,
+        "threads": variant.threads or threads,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -21,6 +21,7 @@ import numpy as np
 from ..backends import Variant
 from ..backends import child as backend_child
 from ..backends.ask import check_runnable
+from ..backends.child import MISSING
 from ..backends.job import make_job
 from ..backends.result import reason_of_status
 from ..errors import VariantError
@@ -145,7 +146,7 @@ class Session:
         try:
             return self._exchange(json.dumps(header).encode() + b"\n", arrays)
         except (BrokenPipeError, EOFError) as error:
-            raise VariantError(self._reason()) from error
+            raise self._failure() from error
         finally:
             watch.cancel()
 
@@ -177,8 +178,11 @@ class Session:
         if self._child.poll() is None:
             os.killpg(self._child.pid, signal.SIGKILL)
 
-    def _reason(self) -> str:
+    def _failure(self) -> VariantError:
         status = self._child.wait()
         if self._late:
-            return f"gave no answer within {self.timeout:g} s"
-        return reason_of_status(status, self._log)
+            return VariantError(f"gave no answer within {self.timeout:g} s", status="timeout")
+        reason = reason_of_status(status, self._log)
+        if reason.startswith(MISSING):
+            return VariantError(reason.removeprefix(MISSING), status="missing")
+        return VariantError(reason, status="killed" if status < 0 else "failed")
