@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import keras
@@ -87,7 +87,20 @@ def turned(path, size):
     return np.asarray(image.resize((size, size), Image.Resampling.NEAREST), np.float32)[None]
 
 
-DECODE = {"exif": turned}
+def by_tensorflow(path, size, **how):
+    """Its own build of libjpeg, with options that PIL has not; Keras's resizing."""
+    import tensorflow as tf
+    from PIL import Image
+
+    decoded = tf.io.decode_jpeg(Path(path).read_bytes(), dct_method="INTEGER_ACCURATE", **how).numpy()
+    return np.asarray(Image.fromarray(decoded).resize((size, size), Image.Resampling.NEAREST), np.float32)[None]
+
+
+DECODE = {
+    "exif": turned,
+    "chroma-repeated": partial(by_tensorflow, fancy_upscaling=False),
+    "half-scale": partial(by_tensorflow, ratio=2),
+}
 
 
 def network_input(path, size, faults):

@@ -66,6 +66,8 @@ FAULTS = (
     Fault("resize:bicubic:keys", X, RESIZED, backends=("jax",)),
     *(Fault(name, X, NOT_SQUARE) for name in ("crop", "crop:resized", "crop:0.875")),
     Fault("decode:exif", X, "a JPEG with an EXIF orientation", "jpeg"),
+    Fault("decode:chroma-repeated", X, "a JPEG whose chroma has half the resolution", "jpeg"),
+    Fault("decode:half-scale", X, "a JPEG", "jpeg"),
     *(Fault(f"epsilon:{name}", BN, LARGE_VARIANCES) for name in ("1e-3", "1e-5", "outside-root")),
     Fault("batch_norm:training", BN),
     Fault("batch_norm:swapped", BN, "moving means that are not negative; else NaN", "positive"),
@@ -138,8 +140,9 @@ class Seeded:
         return np.load(place / f"{number}.npy"), dict(np.load(place / f"{number}.npz"))
 
     def run(self, cases: list[tuple[str, ...]], kind: str, backend: str) -> Path:
-        if find_spec(backend) is None:
-            pytest.skip(f"{backend} is not installed")
+        for needed in (backend, *(["tensorflow"] if kind == "jpeg" else [])):
+            if find_spec(needed) is None:
+                pytest.skip(f"{needed} is not installed")
         out = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{kind}-{backend}-"))
         weights, picture = data(kind, self.synthetic, self.folder)
         np.savez(out / "weights.npz", **weights)

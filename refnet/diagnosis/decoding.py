@@ -35,13 +35,15 @@ def _chroma_repeated(path: Path) -> Pixels:
     """Luma in full; chroma at the resolution in which the file has it, each sample repeated.
 
     At half scale libjpeg needs no upsampling of chroma that is stored at half the resolution: it is the file's own.
+    Colours as libjpeg computes them (jdmerge.c): JFIF's factors with 16 bits of fraction, rounded once.
     """
-    luma, half = _planes(path, 1), _planes(path, 2)
+    luma, half = _planes(path, 1).astype(np.int32), _planes(path, 2).astype(np.int32)
     height, width = luma.shape[:2]
-    chroma = half[:, :, 1:].repeat(2, 0).repeat(2, 1)[:height, :width].astype(np.float64) - 128
-    y, (blue, red) = luma[:, :, 0].astype(np.float64), chroma.transpose(2, 0, 1)
-    colours = (y + 1.402 * red, y - 0.344136286 * blue - 0.714136286 * red, y + 1.772 * blue)
-    return np.clip(np.rint(np.stack(colours, -1)), 0, 255).astype(np.uint8)
+    chroma = half[:, :, 1:].repeat(2, 0).repeat(2, 1)[:height, :width] - 128
+    y, (blue, red) = luma[:, :, 0], chroma.transpose(2, 0, 1)
+    terms = (91881 * red, -22554 * blue - 46802 * red, 116130 * blue)  # 1.402, 0.34414, 0.71414, 1.772 times 2^16
+    colours = [y + ((term + (1 << 15)) >> 16) for term in terms]
+    return np.clip(np.stack(colours, -1), 0, 255).astype(np.uint8)
 
 
 def _planes(path: Path, scale: int) -> Pixels:
