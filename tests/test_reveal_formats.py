@@ -168,6 +168,14 @@ def test_rounded_counts_halve_the_questions() -> None:
     assert sum(asked) < 2.3 * 2000
 
 
+@pytest.mark.parametrize(("siblings", "leaves"), [(2, 5), (2, 13), (3, 6), (4, 13)])
+def test_a_fused_sum_is_told_from_an_addition_behind_it_by_rounded_counts(siblings: int, leaves: int) -> None:
+    """600 units are counted by fours: that the siblings survive where a whole chain joins them shows in no count."""
+    end = siblings + leaves
+    tree = Tree(chain(range(end, 600), fuse(range(siblings), chain(range(siblings, end)))))
+    assert_same(find_tree(box_of(tree, 600, formats=BFLOAT16)), tree, True, None)
+
+
 def test_rounded_counts_that_mislead_are_counted_again() -> None:
     """In a fused sum, leaves that lose fewer need not be lost with those that lose more."""
     tree = Tree(fuse([0, 1, 2], chain(range(3, 403))))

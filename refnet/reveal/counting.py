@@ -5,7 +5,8 @@ the sum counts the units outside the smallest subtree that holds both (FPRev: Xi
 
 An output of few bits rounds counts: 256 units are all that bfloat16 tells apart. Rounded counts still tell most: along
 the path of one term, where fewer units survive, the other term comes in later. So of the leaves with another rounded
-count than a pair's it is known whether they survive that pair, and only those with the same one are counted.
+count than a pair's it is known whether they survive that pair, and only those with the same one are counted. But in a
+fused sum also what came in earlier survives, which is asked.
 """
 
 from __future__ import annotations
@@ -55,9 +56,8 @@ def lost_units(box: BlackBox, sweeps: Sequence[Sweep]) -> list[Counts]:
     wide = [number for number, sweep in enumerate(sweeps) if _is_wide(box, sweep)]
     rough = _rough_counts(box, sweeps, wide)
     survived = _counted(box, sweeps, rough)
-    wrong = [
-        n for n in wide if (_rounded(box, survived[n]) != rough[n]).any()
-    ]  # as where several meet in one fused sum
+    hidden = _with_survivors(box, sweeps, rough, survived)
+    wrong = [number for number in wide if number in hidden or (_rounded(box, survived[number]) != rough[number]).any()]
     again = _counted(box, [sweeps[number] for number in wrong], {})
     for number, counts in zip(wrong, again, strict=True):
         survived[number] = counts
@@ -89,6 +89,23 @@ def _counted(box: BlackBox, sweeps: Sequence[Sweep], rough: dict[int, Counts]) -
     for query, count in zip(queries, _asked(box, sweeps, queries).tolist(), strict=True):
         survived[query.sweep][query.place] += count
     return survived
+
+
+def _with_survivors(
+    box: BlackBox, sweeps: Sequence[Sweep], rough: dict[int, Counts], survived: Sequence[Counts]
+) -> set[int]:
+    """The sweeps in which leaves survive a pair though fewer units survive than theirs: its siblings in a fused sum.
+
+    What comes in at one meeting is asked once. Alone, a leaf loses no more than its siblings do, which then are counted
+    with it; so only where several leaves come in together may some of them have been left out.
+    """
+    queries: list[Query] = []
+    for number, counts in rough.items():
+        _, places, leaves = np.unique(survived[number], return_index=True, return_counts=True)
+        for place in places[leaves > 1].tolist():
+            earlier = sweeps[number].others[counts > counts[place]]
+            queries += [Query(number, place, earlier)] if len(earlier) else []
+    return {query.sweep for query, left in zip(queries, _asked(box, sweeps, queries).tolist(), strict=True) if left}
 
 
 def _classes(sweep: Sweep, rough: Counts | None) -> Iterator[tuple[Indices, int, Indices]]:
