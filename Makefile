@@ -4,8 +4,9 @@
 #               Takes hours, and goes on where it was interrupted; VARIANTS="torch jax" PICTURES=3 WEIGHTS=0 is a slice
 # make replays  the backends' bits made again, on PICTURES and WEIGHTS: writes the other table of docs/evidence.md
 # make test     style, types and all tests but the slow ones, the same examples each time
-# make test-slow   all tests, with newly drawn examples
-#               both run WORKERS tests at once (2)
+# make test-slow   the slow ones too, half an hour
+# make test-all    all tests, with newly drawn examples, an hour and a half
+#               each runs WORKERS tests at once (2)
 # make clean    removes all that this file makes, .venv too
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ VARIANTS ?= default
 DRIFT ?= drift.json
 PICTURES ?= all
 WEIGHTS ?= 0,1,2
-SELECT ?= -m "not slow" --hypothesis-profile same
+SELECT ?= -m "not slow and not exhaustive" --hypothesis-profile same
 WORKERS ?= 2
 
 VENV := .venv
@@ -27,7 +28,7 @@ commas = $(subst $(empty) $(empty),$(comma),$(strip $(1)))
 # A stamp is named after the extras that it stands for: .venv/installed/jax,torch
 installed = $(VENV)/installed/$(call commas,$(1))
 
-.PHONY: drift evidence replays test test-slow clean
+.PHONY: drift evidence replays test test-slow test-all clean
 .DELETE_ON_ERROR:
 
 drift: $(call installed,$(extras))
@@ -53,8 +54,9 @@ test: $(call installed,all test)
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p refnet
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(SELECT)
 
-test-slow: SELECT =
-test-slow: test
+test-slow: SELECT = -m "not exhaustive" --hypothesis-profile same
+test-all: SELECT =
+test-slow test-all: test
 
 $(VENV)/installed/%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"

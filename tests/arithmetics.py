@@ -51,12 +51,14 @@ def label(arithmetic: Arithmetic) -> str:
 
 
 def each(arithmetics: list[Arithmetic]) -> pytest.MarkDecorator:
-    """Parametrise a test over `arithmetics`; those that repeat formats and orders in new pairs are slow."""
+    """Parametrise a test over `arithmetics`; those that repeat formats and orders in new pairs are exhaustive."""
 
-    def is_slow(a: Arithmetic) -> bool:
+    def is_repeated(a: Arithmetic) -> bool:
         return (a.precision, a.accumulate) not in EVERY_ORDER and str(a.order) not in SOME_ORDERS
 
-    marked = [pytest.param(a, id=label(a), marks=[pytest.mark.slow] if is_slow(a) else []) for a in arithmetics]
+    marked = [
+        pytest.param(a, id=label(a), marks=[pytest.mark.exhaustive] if is_repeated(a) else []) for a in arithmetics
+    ]
     return pytest.mark.parametrize("arithmetic", marked)
 
 

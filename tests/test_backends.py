@@ -31,11 +31,8 @@ DEMOTED = {"torch-float64": ("batch_norm", "mean_pool", "dense"), "jax-float64":
 FORMATS = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}  # of a policy's activations; else its own name
 TELL_NO_THREADS = ("jax", "numpy")  # JAX has no way to ask; it is held to them by its variable
 
-QUICK = ("tensorflow", "jax-eager", "torch-channels-first")
-EVERY = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)  # together they take a quarter of an hour
-    for name in VARIANTS
-]
+MARKS = {"torch-channels-first": (), "tensorflow": pytest.mark.slow, "jax-eager": pytest.mark.slow}
+EVERY = [pytest.param(name, marks=MARKS.get(name, pytest.mark.exhaustive)) for name in VARIANTS]
 
 Runs = Callable[..., Run]
 
@@ -177,7 +174,8 @@ def test_a_row_says_what_really_ran(name: str, run_of: Runs, tmp_path_factory: p
     assert str(tmp_path_factory.getbasetemp()) not in text, "a path of this machine leaked"
 
 
-@pytest.mark.parametrize("name", [pytest.param("torch", marks=pytest.mark.slow), "torch-channels-first"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torch", "torch-channels-first"])
 def test_a_graph_that_keras_applications_lacks_is_built_from_its_nodes(name: str, run_of: Runs) -> None:
     """v1.5: stride in the 3x3, no biases, another epsilon; the weights go in by the same file."""
     check_layers(run_of(name, "v1.5"), "v1.5")

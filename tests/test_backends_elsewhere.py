@@ -163,7 +163,7 @@ def test_a_job_is_a_whole_folder_that_needs_nothing_beside_it(weights: Weights, 
         write_job(variants, weights, random_images(1), tmp_path / "job")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_job_runs_where_there_is_no_refnet(weights: Weights, tmp_path: Path) -> None:
     """Copied to another place, started from a third, with an import of refnet made to fail."""
     if VARIANTS["torch"].missing:
@@ -183,6 +183,7 @@ def test_a_job_runs_where_there_is_no_refnet(weights: Weights, tmp_path: Path) -
     assert all(np.array_equal(found.trace[name], here.trace[name]) for name in here.trace)
 
 
+@pytest.mark.slow
 def test_a_trace_from_elsewhere_is_one_more_row_of_the_drift(weights: Weights, result: Path, tmp_path: Path) -> None:
     own_trace(weights).save(tmp_path / "mine")
     x = random_images(2)

@@ -68,6 +68,7 @@ def resumed(variants: list[Variant], weights: Weights, folder: Path, **common: A
     return starts.names, found
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(
     weights: Weights, common: dict[str, Any], once: Path, tmp_path: Path
 ) -> None:
@@ -128,7 +129,7 @@ def remove_mark(result: Path) -> None:
 
 def some_fast(cases: Sequence[Any], fast: Sequence[Any]) -> list[Any]:
     """Each case starts a child process anew; a few are enough for the fast tests."""
-    return [case if case in fast else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+    return [case if case in fast else pytest.param(case, marks=pytest.mark.exhaustive) for case in cases]
 
 
 DAMAGES = [damage_logits, alter_logits, damage_layer, damage_mark, nest_mark, remove_mark]

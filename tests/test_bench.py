@@ -266,6 +266,7 @@ def test_a_busy_machine_is_warned_about(monkeypatch) -> None:
         warn_if_busy()
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_what_is_held() -> None:
     before = own_peak()
     held = np.ones(before // 8 * 2)
@@ -402,7 +403,7 @@ def test_a_worker_that_is_silent_is_given_up(tmp_path: Path) -> None:
             worker.ask(shape=[1, 1, 1], calls=1, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", PEERS)
 def test_every_peer_gives_logits_close_to_the_truth(name: str, small) -> None:
     (peer,) = select_peers([name])
@@ -414,7 +415,7 @@ def test_every_peer_gives_logits_close_to_the_truth(name: str, small) -> None:
         assert 0 < measured.other_error < 1e-4, "a peer that computes something else is no peer"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_memory_of_a_real_prediction(small) -> None:
     weights, base = small
     (measured,) = Session(Plan((), (), 1, shapes=False), weights, base).rows()

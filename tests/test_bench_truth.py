@@ -54,6 +54,7 @@ def test_without_flint_its_row_says_so(session: TruthSession, monkeypatch: pytes
     assert row.reason == "python-flint is not installed" and not row.values
 
 
+@pytest.mark.slow
 def test_terms_are_those_of_all_convolutions(session: TruthSession) -> None:
     (row,) = [row for row in session.rows() if row.other == FDOT]
     alike = layers_alike(session.graph)

@@ -70,19 +70,19 @@ def faults(weights: Weights, size: int, digits: int, **dtype: Any) -> list[str]:
     return [name for name in plain if not same(fast[name], plain[name])]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("digits", [15, 20, 50, 200])
 def test_every_layer_has_the_bits_of_the_definition(digits: int, synthetic: Weights) -> None:
     assert faults(synthetic, 32, digits) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("digits", [20, 50, 200])
 def test_every_layer_has_them_for_larger_pictures(digits: int, synthetic: Weights) -> None:
     assert faults(synthetic, 64, digits) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_layer_has_them_with_weights_and_pictures_of_float64(synthetic: Weights) -> None:
     """Each weight has bits below float32's last one."""
     wide = {name: tensor.astype(np.float64) * (1 + 2.0**-40 / 3) for name, tensor in synthetic.items()}
@@ -125,7 +125,7 @@ def test_some_filters_of_every_convolution(shape: Any, strides: Pair, padding: P
     assert both_convolve(50, normal((*shape[:3], 24), 2), strides, padding)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("digits", [20, 200])
 @pytest.mark.parametrize(("shape", "strides", "padding"), CONVOLUTIONS)
 def test_every_convolution(shape: Any, strides: Pair, padding: Padding, digits: int) -> None:

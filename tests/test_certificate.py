@@ -64,6 +64,7 @@ def test_float64_lies_near_and_exact_zeros_are_where_it_has_them(certificate: Ce
     assert 0 < certificate.exact_zeros <= zeros
 
 
+@pytest.mark.slow
 def test_certificates_of_more_bits_agree(certificate: Certificate, synthetic: Weights) -> None:
     """Each number of the first lies within its own radius of the second's, and so does the second's whole ball."""
     finer = certify(picture(), synthetic, bits=200)
@@ -111,6 +112,7 @@ def test_too_few_digits_leave_logits_and_layers_open(certificate: Certificate, s
     assert (distance + other <= own).all() and not few.top1[0].certified
 
 
+@pytest.mark.slow
 def test_the_precision_is_raised_until_it_is_done(certificate: Certificate, synthetic: Weights) -> None:
     """bits=2 starts at 256 bits, which serve; from too few, certify would go on to what is missing."""
     low = certify(picture(), synthetic, bits=2)

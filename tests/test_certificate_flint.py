@@ -30,7 +30,7 @@ def test_the_first_blocks_lie_around_flint_s(certificate: Certificate, picture: 
     assert faults(certificate, synthetic, picture[0], bits=500, last="conv2_block1_out") == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("bits", [53, 200])
 def test_the_whole_network_lies_around_flint_s(bits: int, picture: Any, synthetic: Weights) -> None:
     """Every ball of every layer; the logits that are decided round as FLINT's do."""
@@ -75,7 +75,7 @@ def test_each_layer_holds_the_range_of_its_own_inputs(certificate: Certificate, 
     assert local_faults(certificate, synthetic, (32, 32), 4) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_each_layer_holds_the_range_of_its_own_inputs_at_full_size(synthetic: Weights) -> None:
     picture = np.random.default_rng(4).uniform(-120, 150, (1, 224, 224, 3)).astype(np.float32)
     assert local_faults(certify(picture, synthetic, full=True), synthetic, (224, 224), 12) == []

@@ -138,7 +138,7 @@ def test_logits_of_other_shapes_are_refused() -> None:
         compare(PAIR, NEAR, NEAR[:, :5], (TRUTH, TRUTH), LIMIT)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_limit_holds_orders_that_it_was_not_made_from_and_no_lower_precision() -> None:
     """At 32 x 32, with random weights: refnet's passes that make it are not among these."""
     x, w = random_images(1), random_weights()
@@ -267,7 +267,7 @@ def test_refnets_truth_keeps_the_digits_of_the_float64_picture() -> None:
     assert 1e-10 < change < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(bool(VARIANTS["jax"].missing_modules), reason="jax is not installed")
 def test_a_real_backend_keeps_its_bits_from_call_to_call_and_casts_a_float64_picture(
     monkeypatch: pytest.MonkeyPatch, cache: Path
@@ -294,7 +294,7 @@ def test_a_real_backend_keeps_its_bits_from_call_to_call_and_casts_a_float64_pic
     assert str(cache.parent) not in json.dumps(plain(found.document()))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_claims_on_all_backends(cache: Path) -> None:
     """What holds on every machine; the rest of the table is this machine's."""
     found = measure_claims(random_images(1), random_weights(), cache=cache)

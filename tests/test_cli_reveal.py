@@ -322,7 +322,7 @@ def test_replay_of_a_backend_that_does_not_run(
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(bool(VARIANTS["torch"].missing), reason="torch is not installed")
 @pytest.mark.parametrize("variant", ["torch", "torch-channels-first"])
 def test_a_layer_of_torch_from_the_command_line(variant: str) -> None:

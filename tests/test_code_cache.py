@@ -128,6 +128,7 @@ def test_a_second_process_compiles_nothing_and_leaves_the_folder_alone(
     assert installation.files() == files
 
 
+@pytest.mark.slow
 def test_the_first_predict_of_a_second_process_compiles_nothing(installation: Installation) -> None:
     """What makes it start at once: all of a network's code comes from the folder, and none is added to it."""
     first = installation.child(PREDICT, cache=installation.cache)
@@ -147,7 +148,7 @@ def test_one_edited_line_changes_the_bits_of_the_next_process(
     assert again["misses"] == 0 and again["bits"] == after["bits"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_order_s_algebra_is_seen(installation: Installation) -> None:
     before = installation.run(*ORDERS.values())["bits"]
     for edit in EDITS.values():
@@ -156,6 +157,7 @@ def test_every_order_s_algebra_is_seen(installation: Installation) -> None:
     assert [order for order in before if before[order] == after[order]] == []
 
 
+@pytest.mark.slow
 def test_old_versions_do_not_pile_up(installation: Installation) -> None:
     folder = installation.cache / "refnet" / "kernels"
     shutil.rmtree(folder)  # the folder of these sources is new
@@ -169,9 +171,8 @@ def test_old_versions_do_not_pile_up(installation: Installation) -> None:
     assert newest < left and len(left) == KEPT_VERSIONS, "the newest stay, and the folder that was made"
 
 
-@pytest.mark.parametrize(
-    "damage", ["truncated", "flipped", *(pytest.param(name, marks=pytest.mark.slow) for name in ("empty", "foreign"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign"])
 def test_a_spoiled_file_is_made_again(damage: str, installation: Installation, first: dict[str, Any]) -> None:
     for path in installation.files():
         whole = path.read_bytes()
@@ -185,6 +186,7 @@ def test_a_spoiled_file_is_made_again(damage: str, installation: Installation, f
     assert installation.run()["misses"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["below a file", "/proc/nothing"])
 def test_without_a_folder_to_write_to_everything_is_compiled_and_nothing_fails(
     place: str, installation: Installation, first: dict[str, Any]

@@ -234,7 +234,7 @@ def test_the_code_says_whether_rounding_explains_it(
     assert [row["variant"] for row in document["variants"]] == ["torch", "jax"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_real_backends() -> None:
     """torch and numpy agree on nothing but the numbers: both are explained by rounding."""
     if missing := [name for name in ("torch", "numpy") if VARIANTS[name].missing]:

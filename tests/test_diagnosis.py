@@ -90,6 +90,7 @@ def test_random_outputs_are_explained_by_nothing(activation: str | None, referen
     assert (found.verdict, found.explanation) == ("none", ())
 
 
+@pytest.mark.slow
 def test_no_precision_explains_an_error_of_its_size(reference: Reference, synthetic: Weights) -> None:
     """Weights that are all a little off, by as much as bfloat16 rounds them: nothing of the list, though as large."""
     for seed in range(3):
@@ -179,6 +180,7 @@ def test_scaled_probabilities_are_named(reference: Reference) -> None:
     assert "1.0009" in found.causes[0].detail
 
 
+@pytest.mark.slow
 def test_a_precision_is_found_before_single_layers_are_tried(reference: Reference) -> None:
     found = diagnose_with(reference, foreign(reference, "precision:bfloat16"), classifier_activation=None)
     assert found.explanation == ("precision:bfloat16",) and found.tried < 180

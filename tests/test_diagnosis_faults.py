@@ -100,7 +100,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "diagnose.md"
 FAST = {("torch", name) for name in ("stride:v1.5",)}
 RUNS = [
     pytest.param(
-        fault, backend, id=f"{backend}-{fault.name}", marks=() if (backend, fault.name) in FAST else pytest.mark.slow
+        fault,
+        backend,
+        id=f"{backend}-{fault.name}",
+        marks=() if (backend, fault.name) in FAST else pytest.mark.exhaustive,
     )
     for backend in BACKENDS
     for fault in FAULTS
@@ -222,7 +225,7 @@ def drawn_pairs(count: int) -> list[tuple[str, str]]:
     return pairs
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_of_ten_drawn_pairs_both_faults_are_found_in_nine(backend: str, seeded: Seeded) -> None:
     """From the outputs alone."""

@@ -58,7 +58,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkup]:
     return {row.variant: row for row in found.checkups}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_backend_says_what_it_runs_as(name: str, real: dict[str, Checkup], tmp_path: Path) -> None:
     row = real[name]
@@ -75,7 +75,7 @@ def test_a_real_backend_says_what_it_runs_as(name: str, real: dict[str, Checkup]
     assert "/tmp" not in json.dumps(dict(row.facts)), "a path of this machine leaked"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_openvino_is_caught_keeping_old_weights_and_torch_is_not(real: dict[str, Checkup]) -> None:
     for name, keeps in (("openvino-f32", True), ("torch", False), ("jax", False)):
         if real[name].ran:

@@ -18,7 +18,7 @@ from refnet.weights import Weights
 INSTALLED = [variant.name for variant in select(["default"]) if not variant.missing]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not INSTALLED, reason="no backend is installed")
 def test_every_installed_backend_agrees_on_the_best_class(synthetic: Weights, tmp_path: Path) -> None:
     picture = refnet.load_image(refnet.bundled_image())
@@ -28,7 +28,7 @@ def test_every_installed_backend_agrees_on_the_best_class(synthetic: Weights, tm
     assert all(row.seconds and row.seconds > 0 for row in found.variants)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(bool(VARIANTS["torch"].missing_modules), reason="torch is not installed")
 def test_the_drift_of_a_real_backend_is_explained_wholly(synthetic: Weights, tmp_path: Path) -> None:
     profile = reveal("torch", threads=2)

@@ -60,6 +60,7 @@ def replays(folder: Path, **how: Any) -> Replays:
     return Replays(folder, **{"variants": ("torch",), "views": VIEWS, "seeds": (0,), "size": 32, "defined": 0, **how})
 
 
+@pytest.mark.slow
 def test_every_number_of_every_picture_is_compared(world: dict[str, Any], tmp_path: Path) -> None:
     (cell,) = replays(tmp_path, defined=1).cells(SILENT)
     assert cell.whole and (cell.pictures, cell.layers) == (2, 177)
@@ -111,7 +112,8 @@ def test_a_cell_checks_itself(broken: dict[str, Any]) -> None:
         replace(ReplayCell("torch", "seed 0", "key", numbers=1), **broken)
 
 
-@pytest.mark.parametrize(("plain", "code"), [pytest.param(0, 0, marks=pytest.mark.slow), (1, 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("plain", "code"), [(0, 0), (1, 1)])
 def test_the_command_writes_its_table_and_fails_on_a_bit(
     world: dict[str, Any], tmp_path: Path, plain: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

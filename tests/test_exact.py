@@ -72,7 +72,7 @@ def test_every_bit_of_many_dot_products(precision: str, terms: int) -> None:
         many(precision, terms, 5, 7, seed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @EVERY
 @pytest.mark.parametrize(("terms", "repeats"), [(1, 100), (2, 100), (9, 100), (64, 60), (300, 20), (5000, 2)])
 def test_every_bit_of_a_hundred_thousand_dot_products(precision: str, terms: int, repeats: int) -> None:
@@ -233,7 +233,7 @@ def test_the_mean_of_an_exact_sum(precision: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "precision", [pytest.param(name, marks=pytest.mark.slow if name in ("float16", "tf32") else ()) for name in PRECISE]
+    "precision", [pytest.param(name, marks=() if name == "float32" else pytest.mark.slow) for name in PRECISE]
 )
 def test_layers_of_a_network_have_the_bits_of_the_definition(precision: str, synthetic: refnet.Weights) -> None:
     """Few of them, among others in sequence: the definition takes its time."""
@@ -245,7 +245,7 @@ def test_layers_of_a_network_have_the_bits_of_the_definition(precision: str, syn
     assert not same_bits(ours, refnet.predict(x, synthetic, precision=precision, batch_norm="shifted"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("batch_norm", ["centred", "shifted-fma", "folded"])
 @EVERY
 def test_a_whole_network_has_the_bits_of_the_definition(

@@ -93,7 +93,7 @@ def test_a_sample_of_float32_is_rounded_as_numpy_and_ml_dtypes_round(name: str) 
     check_rounding(np.ascontiguousarray(ties.astype(np.uint32)).view(np.float32).ravel(), name)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", NARROW)
 def test_all_float32_are_rounded_as_numpy_and_ml_dtypes_round(name: str) -> None:
     with ThreadPoolExecutor(2) as pool:

@@ -71,7 +71,7 @@ def check_runs(how: dict[str, Any], weights: Weights, x: np.ndarray) -> np.ndarr
     return y
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("precision", FORMATS)
 @pytest.mark.parametrize(("form", "names"), GIVEN.values(), ids=GIVEN)
 def test_given_constants_have_the_same_bits_in_kernels_and_definition(
@@ -81,7 +81,7 @@ def test_given_constants_have_the_same_bits_in_kernels_and_definition(
     check_runs({"batch_norm": form, "constants": given, "precision": precision}, synthetic, picture)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", ["sum-shifted", "sum-shifted-fma"])
 def test_sums_without_a_bias_have_the_same_bits_in_kernels_and_definition(
     form: str, synthetic: Weights, norms: list[Node], picture: np.ndarray
@@ -91,6 +91,7 @@ def test_sums_without_a_bias_have_the_same_bits_in_kernels_and_definition(
     check_runs({"batch_norm": form, **how}, synthetic, picture)
 
 
+@pytest.mark.slow
 def test_shifts_that_come_last(synthetic: Weights, picture: np.ndarray) -> None:
     """Additions by plain NumPy from the layers that they are computed from; each layer shows its own output."""
     how: dict[str, Any] = {"batch_norm": "shifted", "addition": "shifts-last"}

@@ -132,7 +132,7 @@ def test_the_kernels_have_the_bits_of_the_definition(how: dict[str, Any], synthe
     check_engines(how, synthetic)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("how", SLOW_CASES.values(), ids=SLOW_CASES)
 def test_the_kernels_have_the_bits_of_the_definition_in_every_case(how: dict[str, Any], synthetic: Weights) -> None:
     check_engines(how, synthetic)

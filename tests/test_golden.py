@@ -22,7 +22,7 @@ MACHINES = {
     "no FMA": ("nehalem", "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt"),
 }
 EVERY_MACHINE = pytest.mark.parametrize("machine", MACHINES)
-# Each case compiles kernels of its own, so the fast tests take some; the slow ones take all.
+# Each case compiles kernels of its own, so the fast tests take some; the exhaustive ones take all.
 FEW = ("float32", "bfloat16", "double-double")
 SOME = (*FEW, "float32 without fma", "float32 folded", "float32 shifted-fma, fused shift", "float32 tree", "float16")
 
@@ -45,7 +45,7 @@ def test_the_bits_are_those_that_were_pinned_at_full_size() -> None:
     assert hashes(224, ("float32",))["float32"] == PINNED["224"]["float32"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_the_bits_are_those_that_were_pinned() -> None:
     assert {str(size): hashes(size) for size in SIZES} == PINNED
 
@@ -78,12 +78,13 @@ def on_machine(machine: str, size: int, cases: tuple[str, ...]) -> dict[str, str
     return found
 
 
+@pytest.mark.slow
 @EVERY_MACHINE
 def test_other_machines_have_the_same_bits(machine: str) -> None:
     assert on_machine(machine, 32, FEW) == {case: PINNED["32"][case] for case in FEW}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @EVERY_MACHINE
 def test_other_machines_have_the_same_bits_in_every_case(machine: str) -> None:
     assert on_machine(machine, 64, tuple(CASES)) == PINNED["64"]

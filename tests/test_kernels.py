@@ -83,7 +83,7 @@ def test_lengths_around_a_chunk(terms: int, order: str) -> None:
     assert same_bits(kernels.matmul(a, b, order=order), ops.sums(a, b, None, arithmetic=arithmetic))
 
 
-@pytest.mark.parametrize("terms", [1, CHUNK + 1, pytest.param(4608, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("terms", [1, CHUNK + 1, pytest.param(4608, marks=pytest.mark.exhaustive)])
 @EVERY
 def test_every_length_equals_the_definition(arithmetic: Arithmetic, terms: int) -> None:
     """One term, one more than a chunk, and the longest sum of the network."""

@@ -237,7 +237,7 @@ def test_a_variance_below_zero_and_no_digits_are_refused() -> None:
         MultiprecisionEngine.of_digits(0)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_float64_is_within_1e_12_of_the_whole_network_in_50_digits() -> None:
     """Relative to the largest logit: one that cancels to near zero keeps fewer digits of its own."""
     import refnet

@@ -40,11 +40,12 @@ def test_only_the_two_blocks_about_a_backend_are_left_out(project: Path, session
     assert sum(block.count(">>>") for block in blocks(text)) == text.count(">>>")
 
 
+@pytest.mark.slow
 def test_python_sessions_print_what_readme_shows(sessions: list[str]) -> None:
     assert failures([block for block in sessions if not LONG.search(block)]) == ""
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_python_sessions_print_what_readme_shows(sessions: list[str]) -> None:
     assert failures(sessions) == ""
 

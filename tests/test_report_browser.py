@@ -187,7 +187,7 @@ def test_typing_keeps_the_rows_with_all_the_words(page):
     assert len(column(page, "layers", 0)) == rows
 
 
-@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.exhaustive), "dark"])
 def test_axe_finds_nothing_that_keeps_anybody_out(browser, file, scheme):
     """The rules of axe-core, contrast among them; the policy of the page would not let it in."""
     page, _ = opened(browser, file, color_scheme=scheme, bypass_csp=True)
@@ -213,7 +213,8 @@ def test_every_control_is_reached_by_the_tab_key(page):
 # --- looks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT), pytest.param("dark", DARK, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT), ("dark", DARK)])
 def test_the_page_follows_the_scheme_of_the_screen(browser, file, scheme, colours):
     page, _ = opened(browser, file, color_scheme=scheme)
     whole = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB"))
@@ -239,6 +240,7 @@ def test_the_first_screen_says_every_verdict(page):
 # --- where the drift comes from ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_shares_sort_by_numbers_fit_and_keep_nobody_out(browser, tmp_path, size):
     write_html(explained_drift(), tmp_path / "drift.html")

@@ -147,7 +147,7 @@ REAL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("variant", REAL)
 def test_layers_of_real_mixed_policies(variant: str) -> None:
     """Keras casts kernel and input, and adds the bias to what the convolution returns."""

@@ -108,6 +108,7 @@ def test_where_outputs_differ() -> None:
     assert layer_order._where(differ) == "channels 0, 1, 2, 3 and 8 more, at 8 of 49 places"
 
 
+@pytest.mark.slow
 def test_channels_that_add_otherwise_have_their_own_order(backend: Any) -> None:
     """Many of them: so many sums are asked at once."""
     with backend(order="blocks:100,412,1536", last_channels=300) as session:
@@ -134,7 +135,7 @@ def last_place(layer: str) -> int:
     ("layer", "otherwise"),
     [
         ("conv5_block1_1_conv", "blocks:256"),
-        pytest.param("conv5_block1_2_conv", "lanes:4", marks=pytest.mark.slow),
+        pytest.param("conv5_block1_2_conv", "lanes:4", marks=pytest.mark.exhaustive),
         ("conv4_block1_2_conv", "blocks:100"),
     ],
 )
@@ -148,7 +149,7 @@ def test_places_that_add_otherwise_have_their_own_order(backend: Any, layer: str
         assert str(found.parts[0].order) == otherwise
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_order_of_every_place_is_found_where_each_window_reaches_over_the_edge(backend: Any) -> None:
     small = resnet(50, input_shape=(64, 64))
     for size, graph in ((64, small), (32, resnet(50, input_shape=(32, 32)))):
@@ -189,6 +190,7 @@ def test_a_layer_in_narrow_formats_is_revealed(backend: Any, layer: str, how: di
     assert {name: getattr(found, name) for name in how if name not in told} | told == how
 
 
+@pytest.mark.slow
 def test_the_whole_output_is_asked_with_sums_that_cancel(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an output of eight bits would hide that the order is another one: here the finder is made to give it."""
     other = Found(parse_order("reversed"), True, "stored", formats=SumFormats("bfloat16", "float32", "bfloat16"))
@@ -398,6 +400,7 @@ def test_the_whole_network_of_a_known_backend(backend: Any, monkeypatch: pytest.
     assert {name for name, entry in found.items() if entry["precision"] == "float16"} == set(GRAPH.names[1:])
 
 
+@pytest.mark.slow
 def test_fused_sums_in_place_are_held_against_the_definition(backend: Any) -> None:
     """Two dot-product instructions, each rounded once: no kernel has them."""
     with backend(order="tree:{0..31}+{32..63}", fma=False) as session:

@@ -122,7 +122,7 @@ def test_a_plain_run_that_nothing_explains_is_counted(backend: Any) -> None:
 PROFILE = refnet.reveal.Profile("numpy", ("ResNet50", "v1"), SIZE, {}, {})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("variant", ["tensorflow"])
 def test_the_plain_run_of_a_backend_is_made_again(variant: str, tmp_path: Path) -> None:
     if VARIANTS[variant].missing:
@@ -138,7 +138,7 @@ def test_the_plain_run_of_a_backend_is_made_again(variant: str, tmp_path: Path) 
     assert (found.bits, found.zeros) == (0, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(bool(VARIANTS["jax"].missing), reason="jax is not installed")
 def test_the_last_block_of_jax_is_made_again() -> None:
     """Its mean pool is computed together with what comes before, in other forms than where each layer is returned."""

@@ -80,6 +80,7 @@ def test_what_is_held_equal_is_said(tmp_path: Path) -> None:
     assert entry["subnormals"] == "kept" and entry["differing"] == 0
 
 
+@pytest.mark.slow
 def test_pictures_of_a_batch_may_differ(tmp_path: Path) -> None:
     with made_up(tmp_path, GRAPH, LAST_PICTURE, batch_size=3) as session:
         found = probe_layer(session, GRAPH[LAYER])

@@ -156,6 +156,7 @@ def meetings(draw: st.DrawFn) -> tuple[Meeting, int]:
     return nodes[0], terms
 
 
+@pytest.mark.slow
 @given(meetings(), st.integers(0, 99))
 def test_triples_tell_every_tree(drawn: tuple[Meeting, int], seed: int) -> None:
     tree, terms = drawn

@@ -295,6 +295,7 @@ def observed(weights: Tensors, project: Path) -> Observed:
     return Observed(resnet(50), weights, pictures(project))
 
 
+@pytest.mark.slow
 def test_every_layer_is_at_a_natural_scale(observed: Observed) -> None:
     del observed.rms["conv1_pad"]  # the picture itself
     assert {name: rms for name, rms in observed.rms.items() if not 0.1 < rms < 8} == {}

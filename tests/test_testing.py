@@ -86,7 +86,7 @@ def test_one_call_does_it_all() -> None:
         assert_rounding_only(answer()[1:], random_images(1), WEIGHTS, truth="float64")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(bool(VARIANTS["jax"].missing_modules), reason="jax is not installed")
 def test_a_real_backend_passes_and_says_so_with_room_to_spare(expected: Expected, tmp_path: Path) -> None:
     (ran,) = run(["jax"], WEIGHTS, random_images(PICTURES), tmp_path, cache=tmp_path / "cache")
@@ -99,7 +99,7 @@ def test_a_real_backend_passes_and_says_so_with_room_to_spare(expected: Expected
 # --- what fails -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["logits", pytest.param("softmax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["logits", pytest.param("softmax", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("precision", ["tf32", "float16", "bfloat16"])
 def test_a_lower_precision_fails_and_is_named(precision: str, kind: str, expected: Expected) -> None:
     with pytest.raises(AssertionError) as caught:  # in float32, which has room for small probabilities
@@ -278,7 +278,7 @@ def test_an_unknown_kind_is_refused(expected: Expected) -> None:
         expected.judge(answer(), kind="perhaps")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_certified_truth_gives_the_same_verdict(tmp_path: Path, expected: Expected) -> None:
     certified = expect(random_images(1), WEIGHTS, cache=tmp_path)
     assert np.allclose(certified.truth, expected.truth[:1], rtol=1e-12)
@@ -303,7 +303,7 @@ def test_a_bad_port(refnet_truth):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_fixture_computes_once_and_a_failure_is_the_verdict(tmp_path: Path) -> None:
     (tmp_path / "test_port.py").write_text(PORT)
     installed = any(

@@ -19,7 +19,7 @@ from refnet.backends import VARIANTS, Run, run
 from refnet.images import bundled_image
 from refnet.weights import Weights
 
-pytestmark = pytest.mark.slow  # the child imports torch and runs the network twice: up to a minute
+pytestmark = pytest.mark.exhaustive  # the child imports torch and runs the network twice: up to a minute
 
 # Measured on Intel Sapphire Rapids (AVX-512 alone) and on AMD Zen 4. With one thread torch adds in other orders.
 PATH = {"torch": "2.13.0", "devices": ["cpu"], "onednn": True, "threads": 2}

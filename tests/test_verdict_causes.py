@@ -25,6 +25,8 @@ from refnet.verdict import judge_runs
 from refnet.verdict.judging import judge_picture
 from refnet.weights import Weights
 
+pytestmark = pytest.mark.slow  # eight networks are made, judged and searched
+
 WEIGHTS = random_weights()
 GRAPH = WEIGHTS.graph((SIZE, SIZE))
 NORMS = [node.name for node in GRAPH.nodes if node.operation == "batch_norm"]
@@ -72,22 +74,22 @@ STORED = {
     f"{name}/kernel": np.asarray(round_to(WEIGHTS[f"{name}/kernel"], FORMATS["bfloat16"]), np.float32)
     for name in PRODUCTS
 }
-RUNS = (
-    run_of("fine"),
-    run_of("epsilon", weights_with(EPSILON)),
-    run_of("flipped", weights_with(FLIPPED)),
-    run_of("rgb", x=(PICTURE + MEANS)[..., ::-1] - MEANS),
-    run_with("squared", squared()),
-    run_with("nan", with_nan()),
-    run_of("tf32", precision="tf32"),
-    run_of("stored", weights_with(STORED)),
-)
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, VariantDrift]:
+    runs = (
+        run_of("fine"),
+        run_of("epsilon", weights_with(EPSILON)),
+        run_of("flipped", weights_with(FLIPPED)),
+        run_of("rgb", x=(PICTURE + MEANS)[..., ::-1] - MEANS),
+        run_with("squared", squared()),
+        run_with("nan", with_nan()),
+        run_of("tf32", precision="tf32"),
+        run_of("stored", weights_with(STORED)),
+    )
     truth = activations(PICTURE, WEIGHTS, precision="float64")
-    rows = judge_runs(RUNS, PICTURE, WEIGHTS, truth, find_causes=find_causes)
+    rows = judge_runs(runs, PICTURE, WEIGHTS, truth, find_causes=find_causes)
     return {row.variant: row for row in rows}
 
 
@@ -141,7 +143,13 @@ def test_what_is_fine_has_no_cause_and_a_trace_with_nan_is_not_searched(found: d
 def test_nothing_is_searched_unless_it_is_asked() -> None:
     truth = activations(PICTURE, WEIGHTS, precision="float64")
     told: list[str] = []
-    rows = judge_runs([RUNS[2]], PICTURE, WEIGHTS, truth, progress=lambda name, stage, _: told.append(name))
+    rows = judge_runs(
+        [run_of("flipped", weights_with(FLIPPED))],
+        PICTURE,
+        WEIGHTS,
+        truth,
+        progress=lambda name, stage, _: told.append(name),
+    )
     assert set(causes(rows[1], "mismatch")) == {KERNEL} and causes(rows[1], "mismatch")[KERNEL] is None
     assert "causes" not in told and "explanation" not in told
 

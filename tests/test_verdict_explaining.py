@@ -177,6 +177,7 @@ def test_progress_tells_whose_drift_is_explained(judged: Any) -> None:
     assert judged[1][-3:] == [("explanation", "start"), ("explanation", "torch, 1 of 1"), ("explanation", "ok")]
 
 
+@pytest.mark.slow
 def test_a_replay_in_narrow_formats_is_explained_in_them(truth: Any) -> None:
     """The picture is rounded on its way in; what another order would give is in the same formats."""
     profile = profile_of()

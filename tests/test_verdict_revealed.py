@@ -79,13 +79,14 @@ def test_a_layer_is_identical_by_what_was_revealed_and_rounding_without(layer: s
     assert judge_layer(GRAPH[layer], GRAPH, WEIGHTS, nudged, known[layer]).verdict.kind != "identical"
 
 
+@pytest.mark.slow
 def test_a_profile_that_is_wrong_explains_nothing_and_is_told_of(truth: Any) -> None:
     run = run_of(profile_of())
     wrong = profile_of(**{CONV: {"order": "blocks:100,156", "fma": True, "bias": "last"}})
     _, row = judge_runs([run], PICTURE, WEIGHTS, truth, profiles=[wrong])
     assert row.verdicts[CONV].kind == "rounding" and row.verdicts[NORM].kind == "identical"
     (remark,) = remarks_on(wrong, row, WEIGHTS)
-    assert f"no longer holds in {CONV};" in remark and "refnet reveal --variants torch --all" in remark
+    assert f"does not give its bits in {CONV}:" in remark and "refnet reveal --variants torch --all" in remark
     assert (
         remarks_on(profile_of(), judge_runs([run], PICTURE, WEIGHTS, truth, profiles=[profile_of()])[1], WEIGHTS) == []
     )
@@ -106,6 +107,7 @@ def test_the_whole_is_identical_where_every_layer_and_the_plain_logits_replay(tr
     assert blind.verdict is not None and blind.verdict.kind == "rounding"
 
 
+@pytest.mark.slow
 def test_a_verdict_by_a_profile_is_not_that_of_another_variant_with_the_same_bits(truth: Any) -> None:
     runs = [run_of(profile_of(), name) for name in ("torch", "jax")]
     _, torch, jax = judge_runs(runs, PICTURE, WEIGHTS, truth, profiles=[profile_of()])
@@ -113,6 +115,7 @@ def test_a_verdict_by_a_profile_is_not_that_of_another_variant_with_the_same_bit
     assert torch.layers[CONV]["local_rms"] == jax.layers[CONV]["local_rms"]
 
 
+@pytest.mark.slow
 def test_constants_of_other_weights_leave_their_layers_out(truth: Any) -> None:
     profile = replace(profile_of(), constants={})
     _, row = judge_runs([run_of(profile_of())], PICTURE, WEIGHTS, truth, profiles=[profile])
@@ -121,6 +124,7 @@ def test_constants_of_other_weights_leave_their_layers_out(truth: Any) -> None:
     assert "lacks the constants of these weights, so 1 layers" in remark
 
 
+@pytest.mark.slow
 def test_parts_in_orders_of_their_own_are_identical_too(truth: Any) -> None:
     own = [{"order": "reversed", "fma": True, "bias": "last", "channels": "8..9"}]
     profile = profile_of(predictions={**profile_of().layers["predictions"], "parts": own})
@@ -209,7 +213,7 @@ def test_a_file_that_is_not_there() -> None:
 # ---- a real backend --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_real_backend_is_explained_in_every_layer_that_its_profile_knows(synthetic: Weights) -> None:
     """On a picture that the probes never saw; and the backend still answers as the profile says."""
     variant = VARIANTS["jax"]

@@ -57,7 +57,13 @@ def test_the_way_back_is_the_transpose_between_any_two_runs(node: Node, seed: in
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"batch_norm": "shifted", "addition": "shifts-last"}, {"batch_norm": "folded"}], ids=str
+    "how",
+    [
+        {},
+        {"batch_norm": "shifted", "addition": "shifts-last"},
+        pytest.param({"batch_norm": "folded"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_the_shares_of_all_layers_add_up(truth: dict[str, Any], how: dict[str, Any]) -> None:
     """Also where layers are computed together, and the drift is as large as in bfloat16."""
