@@ -31,7 +31,7 @@ DEMOTED = {"torch-float64": ("batch_norm", "mean_pool", "dense"), "jax-float64":
 FORMATS = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}  # of a policy's activations; else its own name
 TELL_NO_THREADS = ("jax", "numpy")  # JAX has no way to ask; it is held to them by its variable
 
-MARKS = {"torch-channels-first": (), "tensorflow": pytest.mark.slow, "jax-eager": pytest.mark.slow}
+MARKS = dict.fromkeys(("torch-channels-first", "tensorflow", "jax-eager"), pytest.mark.slow)
 EVERY = [pytest.param(name, marks=MARKS.get(name, pytest.mark.exhaustive)) for name in VARIANTS]
 
 Runs = Callable[..., Run]

@@ -136,6 +136,7 @@ DAMAGES = [damage_logits, alter_logits, damage_layer, damage_mark, nest_mark, re
 CHANGES = ["weights", "pictures", "threads", "variant", "script", "versions", "environment"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", some_fast(DAMAGES, [alter_logits, damage_layer]))
 def test_a_damaged_result_is_run_again(damage: Any, weights: Weights, common: dict[str, Any], folder: Path) -> None:
     damage(folder / "first")
@@ -144,6 +145,7 @@ def test_a_damaged_result_is_run_again(damage: Any, weights: Weights, common: di
     assert found.status == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", some_fast(CHANGES, ["weights", "variant"]))
 def test_what_was_made_from_something_else_is_run_again(
     change: str,

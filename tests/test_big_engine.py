@@ -89,6 +89,7 @@ def test_every_layer_has_them_with_weights_and_pictures_of_float64(synthetic: We
     assert faults(Weights(wide), 32, 20, dtype=np.float64) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("digits", [5, 20, 50, 200])
 def test_the_first_blocks_have_the_bits_of_the_definition(digits: int, synthetic: Weights) -> None:
     whole = synthetic.graph((32, 32))

@@ -90,6 +90,7 @@ def at_places(layer: CertifiedLayer, places: Any) -> tuple[Any, Any]:
     return hi + lo, radius * Fraction(2) ** layer.exponent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_no_bit(threads: int, certificate: Certificate, synthetic: Weights) -> None:
     again = certify(picture(), synthetic, full=True, threads=threads)

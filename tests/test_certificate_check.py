@@ -32,6 +32,7 @@ def nudged(values: Any, place: int = 5) -> Any:
     return values
 
 
+@pytest.mark.slow
 def test_the_check_holds_and_finds_what_was_changed(certificate: Certificate, synthetic: Weights) -> None:
     x, name = picture(), "conv3_block1_out"
     layer = certificate.layers[name]

@@ -90,11 +90,11 @@ def picture() -> Any:
     return np.random.default_rng(6).uniform(-120, 150, (1, 32, 32, 3)).astype(np.float32)
 
 
-FAST = ("tiny",)  # the hardest picture; the exhaustive tests try all
+HARDEST = ("zero_variance", "tiny")  # of each kind; the exhaustive tests try all
 
 
 def thinned(cases: Iterable[str]) -> list[Any]:
-    return [pytest.param(case, marks=() if case in FAST else pytest.mark.exhaustive) for case in cases]
+    return [pytest.param(case, marks=pytest.mark.slow if case in HARDEST else pytest.mark.exhaustive) for case in cases]
 
 
 @pytest.mark.parametrize("case", thinned(HARD))

@@ -138,6 +138,7 @@ def test_the_first_predict_of_a_second_process_compiles_nothing(installation: In
     assert second["bits"] == first["bits"] and installation.files() == files
 
 
+@pytest.mark.slow
 def test_one_edited_line_changes_the_bits_of_the_next_process(
     installation: Installation, first: dict[str, Any]
 ) -> None:

@@ -62,6 +62,7 @@ def shown(found: VariantComparison, width: int = 110) -> str:
     return text.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "layer", "reason"),
     [

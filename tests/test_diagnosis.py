@@ -331,6 +331,7 @@ def traced_with(reference: Reference, flipped: str | None, bit: int, order: str)
     return refnet.activations(reference.program.x, Weights(tensors), order=order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "bit", "order"),
     [("conv4_block2_2_conv", 0, "sequential"), ("predictions", 8, "sequential"), ("conv4_block2_2_conv", 13, FOREIGN)],

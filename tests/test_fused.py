@@ -101,6 +101,7 @@ def test_float32_is_not_a_float64_sum_rounded_again() -> None:
     assert fma(np.float32([a]), np.float32([b]), np.float32([c]), FORMATS["float32"]) == [1 + 2.0**-23]
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("operation", ["add", "sub", "mul", "div", "sqrt"])
 @given(data=st.data())

@@ -80,6 +80,7 @@ def layer(x, weights, node):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "code", "words"),
     [
@@ -110,6 +111,7 @@ def test_the_fast_convolutions_of_these_tests_are_convolutions(code: str) -> Non
     assert abs(y - conv2d(x, kernel, bias, padding=((1, 1), (1, 1)))).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("order", "fma", "bias"),
     [("sequential", True, "last"), ("pairwise:4", False, "first"), ("kahan", False, "last"), ("dot2", False, "last")],

@@ -158,6 +158,7 @@ def test_an_order_of_every_place_is_found_where_each_window_reaches_over_the_edg
         assert found.differing == 0 and found.outputs == 512 * (size // 32) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "how"),
     [
@@ -200,6 +201,7 @@ def test_the_whole_output_is_asked_with_sums_that_cancel(backend: Any, monkeypat
     assert found.differing > 0.9 * found.outputs / 2  # of the second half; the first shows next to nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS.values())
 @pytest.mark.parametrize("form", ["centred", "shifted", "shifted-fma"])
 @pytest.mark.parametrize("off", [False, True], ids=["computed", "given"])
@@ -335,6 +337,7 @@ def test_a_narrow_precision_is_replayed(profile: Profile) -> None:
     assert any(d.bits for d in differences(trace, last))
 
 
+@pytest.mark.slow
 def test_parts_are_replayed_in_their_own_order(profile: Profile, tmp_path: Path) -> None:
     """Columns and rows of forward passes, each in one order; by the definition too, and where kernels fuse layers."""
     blocks, reversed_ = {"order": "blocks:8", "fma": True, "bias": "last"}, {"order": "reversed", "fma": False}

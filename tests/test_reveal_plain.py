@@ -91,6 +91,7 @@ def test_block_ends_hold_every_addition_and_the_mean_pool() -> None:
     assert ends[1].names[:2] == ("conv2_block2_2_relu", "conv2_block1_out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plain",
     [

@@ -51,6 +51,7 @@ def layer(x, weights, node):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [

@@ -124,6 +124,7 @@ def test_what_might_be_inexact_raises() -> None:
 # --- names, shapes, what depends on what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.usefixtures("small")

@@ -92,6 +92,7 @@ def row(judged: Any) -> VariantDrift:
     return found
 
 
+@pytest.mark.slow
 def test_every_layer_that_rounds_has_its_form_and_the_shares_add_up(row: VariantDrift) -> None:
     assert row.explanation is not None
     parts = {part.layer: part for part in row.explanation.parts}

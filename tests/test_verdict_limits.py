@@ -157,7 +157,8 @@ def test_hundreds_of_unseen_orders_are_never_a_mismatch(synthetic, name, weights
     assert max(found.values()) <= 1, max(found.items(), key=lambda item: item[1])
 
 
-@pytest.mark.parametrize("order", ["permuted:5", pytest.param("lanes:8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["permuted:5", "lanes:8"])
 @pytest.mark.parametrize(
     ("name", "weights"),
     [case for case in SWEEP if case not in (("64", "as they are"),)],

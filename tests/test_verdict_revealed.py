@@ -93,6 +93,7 @@ def test_a_profile_that_is_wrong_explains_nothing_and_is_told_of(truth: Any) -> 
     assert remarks_on(wrong, VariantDrift("torch", "missing", "not here"), WEIGHTS) == []
 
 
+@pytest.mark.slow
 def test_the_whole_is_identical_where_every_layer_and_the_plain_logits_replay(truth: Any) -> None:
     """The plain model computes its last layer otherwise, as the profile knows."""
     last = {"order": "reversed", "fma": True, "bias": "last"}

@@ -136,6 +136,7 @@ def test_what_is_saved_comes_back(folder: Path, suffix: str, options: dict[str, 
     assert back.source == str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_no_container_casts(folder: Path, suffix: str, dtype: str) -> None:

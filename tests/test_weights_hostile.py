@@ -115,6 +115,7 @@ def test_damage_anywhere_is_an_input_error(tmp_path: Path, suffix: str, data: st
         read_here(damaged(tmp_path / f"damaged{suffix}", data, cut=cut))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ISOLATED)
 @settings(max_examples=8, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
