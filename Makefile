@@ -5,7 +5,7 @@
 # make replays  the backends' bits made again, on PICTURES and WEIGHTS: writes the other table of docs/evidence.md
 # make test     style, types and all tests but the slow ones, the same examples each time
 # make test-slow   the slow ones too, half an hour
-# make test-all    all tests, with newly drawn examples, an hour and a half
+# make test-all    all tests, with newly drawn examples, more than two hours
 #               each runs WORKERS tests at once (2)
 # make clean    removes all that this file makes, .venv too
 

@@ -16,6 +16,7 @@ import refnet
 from refnet import activations
 from refnet.arithmetic import parse_order
 from refnet.backends import VARIANTS
+from refnet.backends.child import MISSING
 from refnet.errors import InputError, VariantError
 from refnet.graph import resnet
 from refnet.reveal import (
@@ -238,21 +239,23 @@ def test_a_layer_without_sums(backend: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
+    ("code", "reason", "status"),
     [
-        ("import sys; print('dear me', file=sys.stderr); sys.exit(3)", "dear me"),
-        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9"),
-        ("import time; time.sleep(60)", "no answer within 2 s"),
-        ("import os; os.write(1, b'{} ')", "ended"),
+        ("import sys; print('dear me', file=sys.stderr); sys.exit(3)", "dear me", "failed"),
+        (f"import sys; print('{MISSING}no GPU', file=sys.stderr); sys.exit(1)", "^no GPU$", "missing"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9", "killed"),
+        ("import time; time.sleep(60)", "no answer within 2 s", "timeout"),
+        ("import os; os.write(1, b'{} ')", "ended", "failed"),
     ],
 )
-def test_a_child_that_fails_is_a_reason(tmp_path: Path, code: str, reason: str) -> None:
+def test_a_child_that_fails_is_a_reason(tmp_path: Path, code: str, reason: str, status: str) -> None:
     child = tmp_path / "child.py"
     child.write_text(code, encoding="utf-8")
     variant = replace(VARIANTS["numpy"], modules=("numpy",))
     session = Session(variant, GRAPH, child=child, timeout=2)
-    with session, pytest.raises(VariantError, match=reason):
+    with session, pytest.raises(VariantError, match=reason) as raised:
         session.take("conv1_conv")
+    assert raised.value.status == status
 
 
 def test_a_missing_backend_says_how_to_get_it() -> None:

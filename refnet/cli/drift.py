@@ -10,7 +10,17 @@ import typer
 
 from ..errors import InputError
 from .exits import FAILED, NOT_RUN, OK
-from .options import Images, PictureSize, Profiles, Quiet, VariantsFile, WeightsSource, chosen_from, names_in
+from .options import (
+    BackendThreads,
+    Images,
+    PictureSize,
+    Profiles,
+    Quiet,
+    VariantsFile,
+    WeightsSource,
+    chosen_from,
+    names_in,
+)
 from .screen import Stages, complain, output
 
 if TYPE_CHECKING:
@@ -56,14 +66,7 @@ def drift(
     folder: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep the backends' traces and logs in this folder.")
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Threads of refnet and of each backend.  [default: the cores refnet may use; each backend's choice]",
-        ),
-    ] = None,
+    threads: BackendThreads = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds for each backend.")] = 600,
     fail_on: Annotated[
         str | None,

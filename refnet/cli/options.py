@@ -32,7 +32,12 @@ Threads = Annotated[
 ]
 BackendThreads = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", min=1, help="Threads of each backend.  [default: the framework's choice]"),
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="Threads of refnet and of each backend.  [default: the cores refnet may use; each backend's choice]",
+    ),
 ]
 PictureSize = Annotated[int, typer.Option("--size", metavar="N", min=32, help="Height and width of the pictures.")]
 VariantsFile = Annotated[
