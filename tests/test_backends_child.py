@@ -75,6 +75,20 @@ def test_importing_the_table_imports_no_framework() -> None:
     assert answer.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [("tensorflow", "tensorflow"), ("tf-keras", "tensorflow"), ("jax", "jax"), ("numpy", "jax"), ("torch", None)],
+)
+def test_packages_that_a_forward_pass_has_no_use_for_are_hidden_from_imports(name: str, used: str | None) -> None:
+    code = (
+        "import json, sys; from refnet.backends import child; child.hide_unused(json.loads(sys.argv[1]));"
+        "print([name for name in child.UNUSED if sys.modules.get(name, name) is None])"
+    )
+    job = json.dumps(make_job(VARIANTS[name], GRAPHS[0], weights=Path("w"), images=Path("x"), output=Path("o")))
+    answer = subprocess.run([sys.executable, "-c", code, job], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == str([package for package in child.UNUSED if package != used])
+
+
 class Model:
     """Answers with the picture as it got it and with its mean, in bfloat16; it notes what it was given."""
 

@@ -30,6 +30,8 @@ import numpy as np
 STAGE = "refnet-stage: "
 MISSING = "refnet-missing: "  # why this variant cannot run here; nothing is written
 PACKAGES = ("numpy", "keras", "tf_keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "torch", "openvino")
+UNUSED = ("jax", "matplotlib", "orbax", "pandas", "sklearn", "tensorflow")  # but for a backend's own
+ALSO_USES = {"numpy": ("jax",)}  # for its convolutions
 
 Job = Mapping[str, Any]
 
@@ -64,20 +66,40 @@ def stage(name: str) -> None:
 
 def configure(job: Job) -> Any:
     """Import the framework, with every setting made that must come before the first model."""
+    hide_unused(job)
     keras = importlib.import_module(job["framework"])
     CONFIGURE[backend_of(keras)](threads=job["threads"], **job["settings"])
     keras.backend.set_floatx("float32")
     keras.backend.set_image_data_format(job["data_format"])
     keras.mixed_precision.set_global_policy(job["dtype_policy"])
     keras.utils.set_random_seed(job["seed"])
-    start_from_zeros(keras)
+    start_from_constants(keras)
     return keras
 
 
-def start_from_zeros(keras: Any) -> None:
-    """Kernels that are overwritten at once need not be drawn: for that alone jax would compile for eight seconds."""
-    zeros = keras.initializers.Zeros()
-    keras.initializers.GlorotUniform.__call__ = lambda self, shape, dtype=None, **_: zeros(shape, dtype)
+def hide_unused(job: Job) -> None:
+    """Keras and tensorflow import these packages where they are there, for nothing that a forward pass does.
+
+    That takes seconds, tensorflow's own among them, which Keras imports to seed it. To imports they are not installed.
+    """
+    keras_2 = job["framework"] == "tf_keras"
+    backend = "tensorflow" if keras_2 else job["environment"].get("KERAS_BACKEND", "tensorflow")
+    for package in UNUSED:
+        if package not in ALSO_USES.get(backend, (backend,)):
+            sys.modules.setdefault(package, None)  # type: ignore[arg-type]  # what the import system documents
+
+
+def start_from_constants(keras: Any) -> None:
+    """What is overwritten at once need not be drawn, or made by the backend: jax would compile for seconds."""
+
+    def filled(value: float) -> Callable[..., np.ndarray]:
+        def call(initializer: Any, shape: tuple[int, ...], dtype: Any = None, **_: Any) -> np.ndarray:
+            return np.full(shape, value, getattr(dtype, "as_numpy_dtype", dtype) or np.float32)
+
+        return call
+
+    for name, value in {"GlorotUniform": 0.0, "Zeros": 0.0, "Ones": 1.0}.items():
+        getattr(keras.initializers, name).__call__ = filled(value)
 
 
 # Each takes the threads (None: its own choice) and the settings that a variant may make; the parent reads their names.

@@ -8,9 +8,10 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 
 LONGEST_LINE = 1 << 16  # bytes; of a line without end the last ones are kept
 POLL = 0.25  # seconds until a child that ended, or was to be stopped, is noticed at the latest
@@ -21,17 +22,29 @@ class StoppedError(Exception):
 
 
 def watch(
-    command: Sequence[str], log: Path, *, timeout: float, on_line: Callable[[str], None], stop: Event | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    timeout: float,
+    on_line: Callable[[str], None],
+    stop: Event | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> int | None:
     """Run `command` to its end and return its exit status (negative: the signal it died from), None after `timeout` s.
 
+    environment: what it gets besides, and instead of, this process's own.
     stderr goes to the file `log`, stdout line by line to `on_line`. The child leads a process group of its own, which
     is killed when the time is over or when an exception (KeyboardInterrupt too) leaves this call. Setting `stop`, from
     another thread, raises StoppedError here.
     """
     with open(log, "wb") as sink:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=sink, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            start_new_session=True,
+            env={**os.environ, **environment},
         )
         try:
             end = time.monotonic() + timeout
