@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ..arithmetic import Arithmetic
 from ..arithmetic.environment import check_environment
 from ..errors import InputError
+from ..lazy import cached_property
 from ..provenance import about_pictures, provenance
 from ..verdict.bands import Bands, bands
 from ..weights import Weights

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arithmetic.formats import FORMATS
 from ..forward.fusion import Step
+from ..lazy import cached_property
 from .blocks import Blocks, effective_outputs, mean_squares, scales
 from .chains import PRODUCTS, magnitude, run_chain
 from .expected import chain_squares
