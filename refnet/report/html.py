@@ -7,7 +7,6 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from .depth_chart import depth_chart
 from .explained import CAPTION, explained, orders_grid, otherwise_grid, shares_grid, why
 from .grids import definitions_grid, indexed, layers_grid, logits_grid
 from .heat_chart import heat_chart, heat_legend
+from .library import library
 from .summary import description, facts
 from .theme import DARK, LIGHT, css
 from .tolerances import layers_table, logits_line, tolerances
@@ -90,7 +90,7 @@ def html(drift: Drift) -> str:
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}  # NaN is no JSON
-    scripts = (_library(), (PAGE / "page.js").read_text(encoding="utf-8"))
+    scripts = (library(), (PAGE / "page.js").read_text(encoding="utf-8"))
     return environment.get_template("page.html").render(
         truth=description(drift),
         version=__version__,
@@ -127,14 +127,6 @@ def _policy(scripts: tuple[str, ...]) -> str:
     """A Content-Security-Policy: these scripts and no others, the page's own styles, and no connections."""
     hashes = " ".join(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-
-
-@cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    from vl_convert import javascript_bundle  # slow to import
-
-    return javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
 def _pretty(document: Any) -> str:
