@@ -16,6 +16,8 @@ from .tile import CHUNK, FOUR, FRESH, ON_TOP, Tile
 
 Piece = tuple[int, int, int, int]
 
+ROWS = 32
+
 
 @lru_cache(maxsize=256)
 def pieces_of(order: Order, terms: int, lines: int, *, fours: bool = False) -> Indices:
@@ -69,20 +71,25 @@ def _in_fours(pieces: list[Piece]) -> list[Piece]:
 def pack_columns(matrix: Any, order: Order, tile: Tile) -> Array:
     """(K, N) -> (panels, K, planes, columns) along the order's permutation, the last panel filled up with zeros."""
     terms, outputs = shape_of(matrix)
-    panels = -(-outputs // tile.columns)
-    packed = np.zeros((panels, terms, tile.operand_planes, tile.columns), tile.sums.working)
+    whole, rest = divmod(outputs, tile.columns)
+    packed = np.empty((whole + (rest > 0), terms, tile.operand_planes, tile.columns), tile.sums.working)
+    if rest:
+        packed[-1] = 0
     for plane, array in enumerate(matrix if isinstance(matrix, tuple) else (matrix,)):
         _pack_plane(array, order, packed[:, :, plane])
     return packed
 
 
 def _pack_plane(matrix: Array, order: Order, packed: Array) -> None:
+    """Some rows at a time, which stay in the cache between reading and writing them."""
     terms, outputs = matrix.shape
     columns = packed.shape[-1]
     schedule = schedule_of(order, terms)
-    whole = outputs // columns * columns
-    taken = matrix if schedule.in_place else matrix[schedule.permutation]
-    if whole:
-        packed[: whole // columns] = taken[:, :whole].reshape(terms, -1, columns).transpose(1, 0, 2)
-    if whole < outputs:
-        packed[-1, :, : outputs - whole] = taken[:, whole:]
+    whole, rest = divmod(outputs, columns)
+    for first in range(0, terms, ROWS):
+        rows = slice(first, first + ROWS)
+        taken = matrix[rows] if schedule.in_place else matrix[schedule.permutation[rows]]
+        panels = taken[:, : whole * columns].reshape(len(taken), whole, columns)
+        packed[:whole, rows] = panels.transpose(1, 0, 2)
+        if rest:
+            packed[-1, rows, :rest] = taken[:, whole * columns :]
