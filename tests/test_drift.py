@@ -34,7 +34,7 @@ from refnet.errors import InputError
 from refnet.graph import Graph, Node
 from refnet.report import write_report
 from refnet.trace import Trace
-from refnet.verdict import bands, measure_drift, measuring
+from refnet.verdict import bands, judge, measure_drift, measuring
 
 CONV = Node(
     "conv",
@@ -94,15 +94,16 @@ def fakes(monkeypatch):
         calls.forward.append((precision, threads))
         return trace(precision)
 
-    def run(variants, w, x, folder, *, threads, timeout, resume, progress, at_once):
+    def run(variants, w, x, folder, *, threads, timeout, resume, progress, at_once, stop, ended):
         calls.backends.append(([row.name for row in variants], str(folder), threads, timeout))
         layered = trace("float32", change=1e-3)
         plain = layered["predictions"].copy()
         plain[0, 0] += 0.5
         runs = {"torch": Run("torch", "ok", trace=layered, logits=plain, provenance={"torch": "1"}, seconds=3.0)}
-        return [runs.get(row.name, Run(row.name, "failed", f"{row.name} is broken")) for row in variants]
+        for row in reversed(variants):  # whatever ends first, rows are in the order in which they were asked for
+            ended(runs.get(row.name, Run(row.name, "failed", f"{row.name} is broken")))
 
-    for module in (measuring, truth):
+    for module in (judge, truth):
         monkeypatch.setattr(module, "activations", activations)
     monkeypatch.setattr(measuring, "run", run)
     monkeypatch.setattr(bands, "activations", lambda x, w, **_: first_picture(trace("float32", 1e-6)))
@@ -178,13 +179,13 @@ def test_what_the_backends_would_refuse_is_refused_before_the_oracle_runs(fakes,
 
 
 def test_refnets_own_seconds_are_those_of_its_pass(fakes, monkeypatch):
-    original = measuring.activations
+    original = judge.activations
 
     def slow(*arguments, **options):
         time.sleep(0.05)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(measuring, "activations", slow)
+    monkeypatch.setattr(judge, "activations", slow)
     assert 0.05 <= measured(PICTURE, FakeWeights(), ["jax"])[OWN].seconds < 5
 
 
@@ -196,7 +197,7 @@ def test_numbers_that_are_not_finite_are_counted_and_never_averaged(fakes, monke
     plain = layers["predictions"].copy()
     plain[1, 0] = np.inf
     ran = Run("torch", "ok", "9 numbers", trace=Trace(layers), logits=plain)
-    monkeypatch.setattr(measuring, "run", lambda *_, **__: [ran])
+    monkeypatch.setattr(measuring, "run", lambda *_, ended, **__: ended(ran))
     found = measured(PICTURE, FakeWeights(), ["torch"])
     row = found["torch"]
     assert row.status == "ok" and row.reason.endswith("9 numbers.") and row.verdict.kind == "mismatch"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from verdict_faults import ARITHMETIC, backend_trace, picture
 
 import refnet
+from refnet.arithmetic.formats import FORMATS, round_to
 from refnet.backends import Run
 from refnet.drift import Verdict
 from refnet.verdict import measuring
@@ -133,15 +134,23 @@ def test_a_best_class_that_hangs_on_rounding_is_undecided():
 
 def test_the_picture_that_entered_is_judged():
     x = np.linspace(-1, 1, 27).reshape(1, 3, 3, 3).astype(np.float32)
-    low = (
-        refnet.arithmetic.round_to(x, refnet.arithmetic.FORMATS["bfloat16"])
-        if hasattr(refnet.arithmetic, "round_to")
-        else None
-    )
+    low = round_to(x, FORMATS["bfloat16"])
     assert judge_picture(x, x.astype(np.float64)).kind == "identical"
     assert str(judge_picture(x.astype(np.float16), x)) == "reduced:float16"
     assert judge_picture(x[..., ::-1], x).kind == "mismatch"
     assert str(judge_picture(low, x)) == "reduced:bfloat16"
+
+
+def test_a_backend_that_computes_some_layers_in_float32_does_not_round_as_float64_does(synthetic, monkeypatch):
+    """As numpy does under the policy float64: convolutions are float32, what follows them float64."""
+    x = picture(SIZE)
+    whole = refnet.activations(x, synthetic, precision="float64", order="permuted:5")
+    trace = refnet.Trace({**whole, "conv1_conv": whole["conv1_conv"].astype(np.float32)})
+    ran = Run("numpy", "ok", trace=trace, logits=np.array(trace["predictions"]))
+    monkeypatch.setattr(measuring, "run", lambda *_, ended, **__: ended(ran))
+    found = refnet.measure_drift(x, synthetic, ["numpy"], truth="float64")["numpy"]
+    assert (found.verdicts["conv1_conv"].format, found.verdicts["conv2_block1_1_conv"].format) == ("float32", "float64")
+    assert found.verdict.fine and found.verdict.format == "float32"
 
 
 def test_measure_drift_names_the_first_layer_of_each_backend(synthetic, monkeypatch, tmp_path):
@@ -156,11 +165,10 @@ def test_measure_drift_names_the_first_layer_of_each_backend(synthetic, monkeypa
         "numpy": backend_trace(x, graph, wrong),
     }
 
-    def run(chosen, *_, **__):
-        return [
-            Run(row.name, "ok", trace=refnet.Trace(traces[row.name]), logits=np.array(traces[row.name]["predictions"]))
-            for row in chosen
-        ]
+    def run(chosen, *_, ended, **__):
+        for row in chosen:
+            trace = refnet.Trace(traces[row.name])
+            ended(Run(row.name, "ok", trace=trace, logits=np.array(trace["predictions"])))
 
     monkeypatch.setattr(measuring, "run", run)
     found = refnet.measure_drift(x, synthetic, list(traces), truth="float64")

@@ -76,7 +76,7 @@ class _Task:
     resume: bool
     child: Path
     progress: Progress
-    stop: Event = field(default_factory=Event)
+    stop: Event
 
 
 def run(
@@ -93,6 +93,8 @@ def run(
     progress: Progress | None = None,
     cache: Path | None = None,
     child: Path = CHILD,
+    stop: Event | None = None,
+    ended: Callable[[Run], None] | None = None,
 ) -> list[Run]:
     """Run each variant on `images` (n, height, width, 3), float32, already preprocessed; one Run each, in their order.
 
@@ -100,10 +102,11 @@ def run(
     each one that was started gets `NAME.log`, its stderr. `threads=None` leaves each framework's own choice; `seed` is
     what the frameworks' generators start from; `timeout` is in seconds, for one variant; `resume` takes results that an
     earlier run left in `folder` where all that they come from is the same (kept.fingerprint); `at_once` is how many
-    children there are at a time, which saves the time in which a framework starts on one core; `progress` is called
-    from other threads then; `cache` is where the exchange file of the weights is kept; `child` is the script that does
-    the work. Raises InputError for what check_run refuses; whatever else goes wrong with a variant is the reason of its
-    Run.
+    children there are at a time, which saves the time in which a framework starts on one core; `progress` and `ended`
+    are called from other threads then, `ended` with each Run when it is there; `cache` is where the exchange file of
+    the weights is kept; `child` is the script that does the work; `stop`, set by another thread, ends all of it with
+    StoppedError. Raises InputError for what check_run refuses; whatever else goes wrong with a variant is the reason of
+    its Run.
     """
     chosen = select(variants)
     folder = Path(folder)
@@ -124,8 +127,16 @@ def run(
                 resume=resume,
                 child=child,
                 progress=progress or (lambda variant, stage, seconds: None),
+                stop=stop or Event(),
             )
-            return side_by_side(lambda variant: _run_one(variant, task), chosen, at_once, task.stop)
+
+            def run_one(variant: Variant) -> Run:
+                ran = _run_one(variant, task)
+                if ended is not None:
+                    ended(ran)
+                return ran
+
+            return side_by_side(run_one, chosen, at_once, task.stop)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
 
@@ -157,7 +168,9 @@ def _run_one(variant: Variant, task: _Task) -> Run:
         if (kept := _kept(variant, task, job, facts)) is not None:
             return ended("ok", **kept)
         with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".{variant.name}-") as work:
-            status = watch(_command(job, task, Path(work)), log, timeout=task.timeout, on_line=on_line, stop=task.stop)
+            how: Any = {"timeout": task.timeout, "on_line": on_line, "stop": task.stop}
+            how["environment"] = job["environment"]  # or the child would have to begin again in it
+            status = watch(_command(job, task, Path(work)), log, **how)
             if status is None:
                 return ended("timeout", f"no result within {task.timeout:g} s; the last stage was {last_stage}")
             if status != 0:

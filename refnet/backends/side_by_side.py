@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from queue import SimpleQueue
 from threading import Event
 from typing import TypeVar
 
@@ -39,3 +41,27 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], at_once:
     if causes:
         raise causes[0]
     return [future.result() for future in futures]
+
+
+@contextmanager
+def as_they_come(work: Callable[[Event, Callable[[Item], None]], object]) -> Iterator[Iterator[Item]]:
+    """work(stop, give), on a thread of its own; gives what it gives, as it comes.
+
+    What work raises is raised by the iterator, after all that it gave. What the block raises, or an interrupt of this
+    thread, sets `stop`, which work must obey by raising StoppedError, and is raised when work has ended.
+    """
+    stop, given = Event(), SimpleQueue[Item | None]()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, stop, given.put)
+        future.add_done_callback(lambda _: given.put(None))
+
+        def come() -> Iterator[Item]:
+            while (item := given.get()) is not None:
+                yield item
+            future.result()
+
+        try:
+            yield come()
+        except BaseException:
+            stop.set()
+            raise

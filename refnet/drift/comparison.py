@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arithmetic.formats import Format, format_named
 from ..errors import InputError
+from ..lazy import cached_property
 from .ulp import ulp_errors
 
 Array = NDArray[np.floating]
+
+SMALLEST_SQUARE = 2.0**-900
+"""A sum of squares above it has lost no digit to those that vanish, which are below 2^-1022 each."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +116,18 @@ def nth_smallest(x: NDArray[np.float64], place: int) -> float:
 
 
 def norm(x: NDArray[np.float64]) -> float:
-    """Euclidean norm, scaled by the largest element so that no square overflows or vanishes.
+    """Euclidean norm; x is scaled by its largest element first where squares would overflow or vanish.
 
     NumPy's own summation and no BLAS: the digits shall not depend on the threads of a library.
     """
+    with np.errstate(over="ignore", under="ignore"):
+        square = float(np.sum(np.square(x)))
+    if SMALLEST_SQUARE < square < inf:
+        return sqrt(square)
     largest = float(np.max(np.abs(x), initial=0.0))
-    if largest == 0 or not np.isfinite(largest):
+    if largest == 0 or not isfinite(largest):
         return largest
-    return largest * float(np.sqrt(np.sum(np.square(x / largest))))
+    return largest * sqrt(np.sum(np.square(x / largest)))
 
 
 def ratio(numerator: float, denominator: float) -> float:

@@ -109,6 +109,11 @@ def measure(values: Array, truth: Array, *, scale: Array | None = None) -> dict[
     return measure_comparison(Comparison(np.asarray(values), np.asarray(truth), scale))
 
 
+def relative_l2(values: Array, truth: Array) -> float:
+    """The measure rel_l2 alone. Raises InputError when the shapes differ."""
+    return _relative_l2(Comparison(values, truth))
+
+
 def measure_comparison(comparison: Comparison) -> dict[str, float]:
     """Every measure of MEASURES by name."""
     return {name: measure.value(comparison) for name, measure in MEASURES.items()}

@@ -60,16 +60,20 @@ def effective_outputs(squares: Array, e: Array) -> Blocks:
     (sum of variances)^2 / (sum of their squares), after Satterthwaite 1946, where copies are one error.
     """
     rows = np.asarray(squares, np.float64).reshape(-1, e.shape[-1])
-    exact = np.ascontiguousarray(e, np.float64).reshape(rows.shape)
-    places = _summed(rows, _copies(exact))
-    channels = _summed(rows.T, _copies(np.ascontiguousarray(exact.T)))
-    both = _summed(channels.T, _copies(exact))
+    exact = np.asarray(e, np.float64).reshape(rows.shape)
+    copies = _copies(exact)
+    places = _summed(rows, copies)
+    channels = _summed(rows.T, _copies(exact.T))
+    both = _summed(channels.T, copies)
     layer = float(_effective(both.reshape(-1, 1))[0])
     return Blocks(layer, _effective(places), _effective(channels))
 
 
 def _copies(rows: Float64) -> NDArray[np.intp]:
     """For each row the number of the distinct row that it is equal to."""
+    if len(np.unique(rows[:, 0])) == len(rows):  # which shows at a glance that all are distinct
+        return np.arange(len(rows))
+    rows = np.ascontiguousarray(rows)
     whole = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
     return np.unique(whole, return_inverse=True)[1]
 

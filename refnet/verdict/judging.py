@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic.formats import FORMATS, round_to
 from ..drift.evidence import NO_EVIDENCE
-from ..drift.measures import measure
+from ..drift.measures import relative_l2
 from ..drift.variant import VariantDrift
 from ..drift.verdict import Verdict, worst
 from ..graph import Graph, Node
@@ -89,7 +89,7 @@ def _of_layer(
     entered = max(row.layers[name]["rel_l2"] for name in node.inputs)
     amplification = float("nan")
     if entered > 0:
-        passed = measure(found.local.reference[0], truth[node.name])["rel_l2"]
+        passed = relative_l2(found.local.reference[0], truth[node.name])
         amplification = passed / entered
     return found.verdict, {**found.evidence, "amplification": amplification, **band}
 
@@ -117,6 +117,7 @@ def _whole(verdicts: Mapping[str, Verdict], plain: Verdict, row: VariantDrift) -
         reason = f"{counts['identical']} of {len(verdicts)} layers are equal to the bit to a named order"
         if most.kind == "rounding":
             reason += f", the others are rounding, {layer} with the largest margin, {most.margin:.2g}"
+        found = replace(found, format=_coarsest([*list(verdicts.values())[1:], plain]))
     elif first is None:
         reason = f"logits of the plain model: {plain.reason}"
     else:
@@ -125,6 +126,12 @@ def _whole(verdicts: Mapping[str, Verdict], plain: Verdict, row: VariantDrift) -
         others = f"; so are {alike - 1} other layers" if alike > 1 else ""
         reason = f"{first}: {found.reason}{others}"
     return _with_looking(found, reason, row, verdicts)
+
+
+def _coarsest(verdicts: Sequence[Verdict]) -> str | None:
+    """Where layers differ in their format, the whole rounds as the least precise of them does."""
+    formats = [verdict.format for verdict in verdicts if verdict.format is not None]
+    return max(formats, key=lambda name: FORMATS[name].unit_roundoff, default=None)
 
 
 def _with_looking(found: Verdict, reason: str, row: VariantDrift, verdicts: Mapping[str, Verdict]) -> Verdict:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -15,31 +16,21 @@ from numpy.typing import NDArray
 
 from ..backends import VARIANTS, check_run, load_runs, read_variants, select
 from ..backends.checks import TIMEOUT
-from ..backends.result import condensed
 from ..backends.run import Progress, Run, run
-from ..drift.comparison import Comparison
+from ..backends.side_by_side import as_they_come
 from ..drift.drift import Drift
-from ..drift.histogram import Histogram, ulp_histogram
-from ..drift.logits import best_logits, measure_logits
-from ..drift.magnitude import sum_of_magnitudes
-from ..drift.measures import measure_comparison
-from ..drift.truth import DEFAULT_TRUTH, TRUTHS, timed, truth_of
-from ..drift.ulp import bit_difference
+from ..drift.logits import best_logits
+from ..drift.truth import DEFAULT_TRUTH, TRUTHS, truth_of
 from ..drift.variant import OWN, VariantDrift
 from ..errors import InputError
-from ..forward import activations
-from ..graph import Graph, Node
 from ..provenance import about_pictures, provenance, usable_cores
 from ..trace import Trace
 from ..weights import Weights
-from .bands import bands
 from .completing import FindCauses, completed
-from .judging import OfLayer, judged
-from .revealed import Revealed, by_variant, plain_logits, simulations_by_profile
-from .sharing import Digests, Shared, digests_of
+from .judge import Judge, judge_for
+from .revealed import Revealed, by_variant
 
 Array = NDArray[np.floating]
-Measured = tuple[dict[str, float], Histogram]
 
 
 def measure_drift(
@@ -85,15 +76,21 @@ def measure_drift(
         raise InputError("nothing to resume without a folder", do="name the folder of the run that was interrupted")
     chosen = select(variants, VARIANTS if variants_file is None else read_variants(variants_file))
     check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
-    by_variant(profiles, [variant.name for variant in chosen])
+    names = [variant.name for variant in chosen]
+    by_variant(profiles, names)
     elsewhere = load_runs(traces, w, x)
     tell = progress or _silent
-    true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
-    with working_folder(folder) as place:
-        how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
-        ran = run(chosen, w, x, place, at_once=min(2, usable_cores()), **how)
-        how = {"threads": threads, "profiles": profiles, "find_causes": find_causes, "progress": progress}
-        rows = judge_runs([*ran, *elsewhere], x, w, true.trace, **how)
+    how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
+
+    def children(stop: Event, ended: Callable[[Run], None]) -> list[Run]:
+        return run(chosen, w, x, place, at_once=min(2, usable_cores()), stop=stop, ended=ended, **how)
+
+    with working_folder(folder) as place, as_they_come(children) as coming:
+        true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
+        judge = judge_for(x, w, true.trace, names, threads=threads, profiles=profiles, tell=tell)
+        rows = _judged(judge, chain(elsewhere, coming), find_causes, tell)
+        order = {name: place for place, name in enumerate([OWN, *names, *(ran.variant for ran in elsewhere)])}
+        rows.sort(key=lambda row: order[row.variant])
     how = {"threads": threads, "timeout": timeout, "profiles": [profile.variant for profile in profiles]}
     about = provenance(weights=about_weights(w), pictures=about_pictures(x), **how)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
@@ -116,98 +113,25 @@ def judge_runs(
 
     Arguments are those of measure_drift; true: the truth of every layer (refnet.drift.truth).
     """
-    tell, graph = progress or _silent, w.graph(x.shape[1:3])
-    trace, seconds = _own_trace(x, w, threads, tell)
-    own = Run(OWN, "ok", trace=trace, logits=trace[graph.output.name], provenance=trace.provenance, seconds=seconds)
-    every, cores = [own, *runs], threads or usable_cores()
-    with timed("measures", tell):
-        digests = {ran.variant: digests_of(ran.trace, cores) for ran in every if ran.trace is not None}
-        rows = _measure_all(every, digests, true, graph, w, cores)
-    with timed("bands", tell):
-        explained = bands(x, w, true, first=trace, threads=threads)
-    with timed("verdicts", tell):
-        known = Shared[OfLayer]()
-        revealed = by_variant(profiles, [ran.variant for ran in runs])
-
-        def judge(row: VariantDrift, ran: Run) -> VariantDrift:
-            if ran.trace is None or ran.logits is None:
-                return row
-            sharing: Any = {"digests": digests[ran.variant], "known": known, "threads": cores}
-            if profile := revealed.get(ran.variant):
-                sharing["revealed"] = simulations_by_profile(profile, graph, w)
-                sharing["replayed"] = plain_logits(profile, x, w, threads=threads)
-            return judged(row, ran.trace, ran.logits, true, graph, w, explained, **sharing)
-
-        found = [judge(row, ran) for row, ran in zip(rows, every, strict=True)]
-
-    traces = {ran.variant: ran.trace for ran in every if ran.trace is not None}
-    return completed(found, traces, x, w, true, revealed=revealed, find_causes=find_causes, threads=threads, tell=tell)
+    tell, names = progress or _silent, [ran.variant for ran in runs]
+    judge = judge_for(x, w, true, names, threads=threads, profiles=profiles, tell=tell)
+    return _judged(judge, runs, find_causes, tell)
 
 
-def _own_trace(x: Array, w: Weights, threads: int | None, tell: Progress) -> tuple[Trace, float]:
-    """Refnet's own float32 trace, and its seconds."""
-    begin = time.monotonic()
-    with timed(OWN, tell):
-        trace = activations(x, w, threads=threads)
-    return trace, time.monotonic() - begin
-
-
-def _measure_all(
-    runs: Sequence[Run], digests: Mapping[str, Digests], true: Trace, graph: Graph, w: Weights, threads: int
-) -> list[VariantDrift]:
-    """Rows in the order of `runs`. A layer is measured for all variants at once, as they share its sum |a b|."""
-    traces = {ran.variant: ran.trace for ran in runs if ran.trace is not None}
-
-    def measure_layer(node: Node) -> dict[str, Measured]:
-        truth = true[node.name]
-        scale = sum_of_magnitudes(node, true[node.inputs[0]], w, threads=1) if node.inputs else None
-        known = Shared[Measured]()
-
-        def measured_of(variant: str) -> Measured:
-            return known.of(digests[variant][node.name], lambda: _measured(traces[variant][node.name], truth, scale))
-
-        return {variant: measured_of(variant) for variant in traces}
-
-    with ThreadPoolExecutor(threads) as pool:
-        measured = dict(zip(graph.names, pool.map(measure_layer, graph.nodes), strict=True))
-    output = graph.output.name
-    return [
-        VariantDrift(
-            ran.variant,
-            ran.status,
-            ran.reason,
-            ran.seconds,
-            _measure_logits(ran, true[output], output),
-            {layer: found[ran.variant][0] for layer, found in measured.items() if ran.variant in found},
-            condensed(ran.provenance),
-            ulp_histograms={layer: found[ran.variant][1] for layer, found in measured.items() if ran.variant in found},
-            best_logits=best_logits(ran.logits) if ran.trace is not None and ran.logits is not None else (),
-        )
-        for ran in runs
-    ]
-
-
-def _measured(values: Array, truth: Array, scale: Array | None) -> Measured:
-    comparison = Comparison(values, truth, scale)
-    return measure_comparison(comparison), ulp_histogram(comparison)
-
-
-def _measure_logits(ran: Run, truth: Array, output: str) -> dict[str, float]:
-    if ran.trace is None or ran.logits is None:
-        return {}
-    return measure_logits(ran.logits, truth) | _looking(ran.logits, ran.trace[output])
-
-
-def _looking(plain: Array, layered: Array) -> dict[str, float]:
-    """LAYERED: what returning every layer changes in the logits."""
-    difference = bit_difference(plain, layered)
-    finite = np.isfinite(plain) & np.isfinite(layered)
-    largest = np.max(np.abs(plain[finite].astype(np.float64) - layered[finite])) if finite.any() else np.nan
-    return {
-        "layered_values": difference.values,
-        "layered_zero_signs": difference.zero_signs,
-        "layered_max_abs": float(largest),
-    }
+def _judged(judge: Judge, runs: Iterable[Run], find_causes: FindCauses | None, tell: Progress) -> list[VariantDrift]:
+    """Rows of refnet's own pass and of these runs, in that order, each judged when it comes."""
+    tell("verdicts", "start", 0.0)
+    rows, traces, seconds = [], {}, 0.0
+    for ran in chain([judge.own], runs):
+        tell("verdicts", ran.variant, seconds)
+        begin = time.monotonic()
+        rows.append(judge.of(ran))
+        seconds += time.monotonic() - begin
+        if ran.trace is not None:
+            traces[ran.variant] = ran.trace
+    tell("verdicts", "ok", seconds)
+    how: Any = {"revealed": judge.revealed, "find_causes": find_causes, "threads": judge.threads, "tell": tell}
+    return completed(rows, traces, judge.x, judge.weights, judge.true, **how)
 
 
 def about_weights(w: Weights) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..arithmetic import BATCH_NORM_FORMS
 from ..arithmetic.plan import plan
 from ..drift.explanation import Otherwise
-from ..drift.measures import measure
+from ..drift.measures import relative_l2
 from ..forward import predict
 from ..graph import Graph
 from ..weights import Weights
@@ -119,4 +119,4 @@ def otherwise(
         other = replay.changed(way)
         if not other.same(replay):
             logits = other.logits(x, weights, threads)
-            yield Otherwise(way.operation, way.how, measure(logits, truth)["rel_l2"])
+            yield Otherwise(way.operation, way.how, relative_l2(logits, truth))
