@@ -1,4 +1,4 @@
-"""Attributes computed when they are first read, side by side in several threads."""
+"""Attributes computed when they are first read; those of two instances at the same time, in two threads."""
 
 from __future__ import annotations
 

@@ -76,17 +76,28 @@ def test_importing_the_table_imports_no_framework() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "used"),
-    [("tensorflow", "tensorflow"), ("tf-keras", "tensorflow"), ("jax", "jax"), ("numpy", "jax"), ("torch", None)],
+    ("framework", "backend", "used"),
+    [
+        ("keras", "tensorflow", "tensorflow"),
+        ("keras", None, "tensorflow"),
+        ("tf_keras", "jax", "tensorflow"),
+        ("keras", "jax", "jax"),
+        ("keras", "numpy", "jax"),
+        ("keras", "torch", None),
+    ],
 )
-def test_packages_that_a_forward_pass_has_no_use_for_are_hidden_from_imports(name: str, used: str | None) -> None:
-    code = (
-        "import json, sys; from refnet.backends import child; child.hide_unused(json.loads(sys.argv[1]));"
-        "print([name for name in child.UNUSED if sys.modules.get(name, name) is None])"
-    )
-    job = json.dumps(make_job(VARIANTS[name], GRAPHS[0], weights=Path("w"), images=Path("x"), output=Path("o")))
-    answer = subprocess.run([sys.executable, "-c", code, job], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == str([package for package in child.UNUSED if package != used])
+def test_packages_that_a_forward_pass_has_no_use_for_are_hidden_from_imports(
+    framework: str, backend: str | None, used: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the environment that the process has, whoever set it."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if backend is not None:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    modules: dict[str, Any] = {"sys": sys}
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "modules", modules)
+        child.hide_unused({"framework": framework})
+    assert [name for name in modules if modules[name] is None] == [p for p in child.UNUSED if p != used]
 
 
 class Model:

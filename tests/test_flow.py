@@ -13,6 +13,7 @@ import pytest
 # A stage is a module or a package directly under refnet; each may import from itself and from those before it.
 STAGES = (
     "errors",
+    "lazy",
     "atomic",
     "provenance",
     "cache",

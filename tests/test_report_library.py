@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import vl_convert
 
+from refnet.errors import InputError
 from refnet.report import library
 
 BUNDLE = "window.vegaEmbed = vegaEmbed; // </script>"
@@ -35,6 +36,21 @@ def test_a_spoiled_file_is_made_again(spoil, made, tmp_path):
     good = file.read_bytes()
     file.write_bytes(spoil(good))
     assert text() == whole and file.read_bytes() == good and len(made) == 2
+
+
+def test_a_full_disk_is_no_error(made, monkeypatch):
+    def full(*_, **__):
+        raise InputError("cannot be written: no space left")
+
+    monkeypatch.setattr(library, "cached", full)
+    assert text() == BUNDLE.replace("</script", "<\\/script")
+
+
+def test_another_snippet_is_another_file(made, monkeypatch):
+    text()
+    monkeypatch.setattr(library, "SNIPPET", "other")
+    text()
+    assert len(made) == 2 and made[1] == "other"
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(made, tmp_path):

@@ -64,7 +64,9 @@ def ask(
         path, log = folder / "job.json", folder / "log"
         path.write_text(json.dumps({**job, "home": temporary}), encoding="utf-8")
         command = [sys.executable, "-P", "-m", module, str(path)]
-        status = watch(command, log, timeout=timeout, on_line=on_line, stop=stop)
+        status = watch(
+            command, log, timeout=timeout, on_line=on_line, stop=stop, environment=job.get("environment", {})
+        )
         if status is None:
             raise VariantError(f"no answer within {timeout:g} s; the last stage was {last}", status="timeout")
         if status != 0:

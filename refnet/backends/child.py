@@ -78,12 +78,12 @@ def configure(job: Job) -> Any:
 
 
 def hide_unused(job: Job) -> None:
-    """Keras and tensorflow import these packages where they are there, for nothing that a forward pass does.
+    """Let packages that no forward pass uses look as if they were not installed.
 
-    That takes seconds, tensorflow's own among them, which Keras imports to seed it. To imports they are not installed.
+    Keras and tensorflow would import them, which takes seconds: tensorflow, to seed it, under every backend.
     """
     keras_2 = job["framework"] == "tf_keras"
-    backend = "tensorflow" if keras_2 else job["environment"].get("KERAS_BACKEND", "tensorflow")
+    backend = "tensorflow" if keras_2 else os.environ.get("KERAS_BACKEND", "tensorflow")
     for package in UNUSED:
         if package not in ALSO_USES.get(backend, (backend,)):
             sys.modules.setdefault(package, None)  # type: ignore[arg-type]  # what the import system documents

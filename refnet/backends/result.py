@@ -45,9 +45,9 @@ def read_result(
     _check_told("the process", _mapping(told.get("environment")), variant.environment)
     checked = None
     for name, model in models(told).items():
-        if (held := model.get("weights")) != checked or checked is None:
-            check_weights(name, held, weights)
-            checked = held
+        if checked is None or model.get("weights") != checked:
+            checked = model.get("weights")
+            check_weights(name, checked, weights)
         _check_model(name, model, variant, threads)
     return trace, logits
 

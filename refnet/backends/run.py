@@ -168,9 +168,8 @@ def _run_one(variant: Variant, task: _Task) -> Run:
         if (kept := _kept(variant, task, job, facts)) is not None:
             return ended("ok", **kept)
         with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".{variant.name}-") as work:
-            how: Any = {"timeout": task.timeout, "on_line": on_line, "stop": task.stop}
-            how["environment"] = job["environment"]  # or the child would have to begin again in it
-            status = watch(_command(job, task, Path(work)), log, **how)
+            command, environment = _command(job, task, Path(work)), job["environment"]
+            status = watch(command, log, timeout=task.timeout, on_line=on_line, stop=task.stop, environment=environment)
             if status is None:
                 return ended("timeout", f"no result within {task.timeout:g} s; the last stage was {last_stage}")
             if status != 0:

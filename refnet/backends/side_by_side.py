@@ -32,11 +32,12 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], at_once:
             raise
 
     with ThreadPoolExecutor(at_once) as pool:
-        futures = [pool.submit(begin, item) for item in items]
         try:
+            futures = [pool.submit(begin, item) for item in items]
             wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
+        except BaseException:
             stop.set()
+            raise
     causes = [error for future in futures if (error := future.exception()) and not isinstance(error, StoppedError)]
     if causes:
         raise causes[0]
@@ -45,22 +46,23 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], at_once:
 
 @contextmanager
 def as_they_come(work: Callable[[Event, Callable[[Item], None]], object]) -> Iterator[Iterator[Item]]:
-    """work(stop, give), on a thread of its own; gives what it gives, as it comes.
+    """work(stop, give), on a thread of its own; an iterator of what it gives, as it comes, which must not be None.
 
-    What work raises is raised by the iterator, after all that it gave. What the block raises, or an interrupt of this
-    thread, sets `stop`, which work must obey by raising StoppedError, and is raised when work has ended.
+    What work raises is raised by the iterator, after all that it gave: a block should come to its end. What the block
+    raises, or an interrupt of this thread, sets `stop`, which work must obey by raising StoppedError; it is raised when
+    work has ended.
     """
     stop, given = Event(), SimpleQueue[Item | None]()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work, stop, given.put)
-        future.add_done_callback(lambda _: given.put(None))
-
-        def come() -> Iterator[Item]:
-            while (item := given.get()) is not None:
-                yield item
-            future.result()
-
         try:
+            future = pool.submit(work, stop, given.put)
+            future.add_done_callback(lambda _: given.put(None))
+
+            def come() -> Iterator[Item]:
+                while (item := given.get()) is not None:
+                    yield item
+                future.result()
+
             yield come()
         except BaseException:
             stop.set()

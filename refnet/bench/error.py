@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..drift.comparison import norm, ratio
+
 
 def relative_error(values: Any, truth: Any) -> float:
     """norm(values - truth) / norm(truth), in L2; a double-double array is a pair of its high and low parts.
@@ -14,7 +16,7 @@ def relative_error(values: Any, truth: Any) -> float:
     The parts are subtracted before they are added, so that the difference of two double-doubles is not rounded away.
     """
     (high, low), (true_high, true_low) = _planes(values), _planes(truth)
-    return float(np.linalg.norm((high - true_high) + (low - true_low)) / np.linalg.norm(true_high))
+    return ratio(norm((high - true_high) + (low - true_low)), norm(true_high))
 
 
 def _planes(array: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

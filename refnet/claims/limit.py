@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..drift.comparison import norm, ratio
 from ..verdict.bands import bands
 from ..weights import Weights
 
@@ -27,11 +26,3 @@ def limit_of_rounding(x: Array, w: Weights, truth: Array, *, threads: int | None
     output = w.graph(x.shape[1:3]).output.name
     found = bands(x, w, {output: truth}, threads=threads)
     return Limit(found[output].high, found.factor * found[output].high)
-
-
-def relative_error(values: Array, truth: Array) -> float:
-    """||y - t|| / ||t||; infinite where y is not finite."""
-    if not np.isfinite(values).all():
-        return float("inf")
-    y, t = np.asarray(values, np.float64), np.asarray(truth, np.float64)
-    return ratio(norm(y - t), norm(t))

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from ..arithmetic.formats import format_named
 from ..drift.comparison import norm
+from ..drift.measures import relative_error
 from ..drift.ulp import ulp_errors
 from ..errors import InputError
 from .claim import OUTCOMES, Arm, Experiment
-from .limit import Limit, relative_error
+from .limit import Limit
 
 Array = NDArray[np.floating]
 Float64 = NDArray[np.float64]

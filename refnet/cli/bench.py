@@ -11,6 +11,7 @@ import typer
 from ..errors import InputError
 from .exits import INTERRUPTED, NOT_RUN, OK
 from .options import ALL, PictureSize, Profiles, Quiet, Threads, names_in
+from .row_bar import RowBar
 from .screen import output
 
 if TYPE_CHECKING:
@@ -166,17 +167,11 @@ def _measure(plan: Plan | TruthPlan, size: int, profiles: str, threads: int | No
 
 def _collect(session: Session | TruthSession, *, quiet: bool) -> tuple[list[Row], bool]:
     """The rows, and whether they are all: an interruption keeps those before it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     rows: list[Row] = []
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("", total=len(session))
+    with RowBar(len(session), quiet=quiet) as bar:
         try:
-            for row in session.rows(lambda name: progress.update(task, description=name)):
+            for row in session.rows(lambda name: bar(name, len(rows))):
                 rows.append(row)
-                progress.advance(task)
         except KeyboardInterrupt:
             return rows, False
     return rows, True

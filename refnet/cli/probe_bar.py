@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
+from rich.progress import BarColumn, TimeElapsedColumn
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from .screen import Bar, description
 
 
-class ProbeBar:
-    """Progress on standard error: the layer that is probed and its place; on a terminal only, never with `quiet`."""
+class ProbeBar(Bar):
+    """The layer that is probed, and its place. name: whose layers they are."""
 
     def __init__(self, name: str, *, quiet: bool) -> None:
-        console = Console(stderr=True, highlight=False)
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        unseen = quiet or not console.is_terminal
-        self._progress = Progress(*columns, console=console, transient=True, disable=unseen)
+        super().__init__(BarColumn(), description(), TimeElapsedColumn(), quiet=quiet)
         self._name = name
-        self._task = self._progress.add_task(f"{name}: start", total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        self._progress.update(self._task, description=f"{name}: start")
 
     def __call__(self, layer: str, place: int, count: int) -> None:
         text = f"{self._name}: {layer}  {place + 1} of {count}"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..drift import VariantDrift
+from ..drift.comparison import norm, ratio
 from ..drift.storage import check_output, write_json
 from ..errors import InputError
 from .reasons import Reason
@@ -52,8 +53,7 @@ class Pair:
         zeros = ~different & (a == 0) & (np.signbit(a) != np.signbit(b))
         with np.errstate(invalid="ignore"):
             apart = np.where(different, np.abs(a - b), 0.0)
-        size, norm = float(np.linalg.norm(np.asarray(truth, np.float64))), float(np.linalg.norm(apart))
-        distance = norm / size if size else (float("inf") if norm else 0.0)
+        distance = ratio(norm(apart), norm(np.asarray(truth, np.float64)))
         bits = int(np.count_nonzero(different))
         return cls(layer, a.size, bits, int(np.count_nonzero(zeros)), distance, float(apart.max(initial=0.0)), reason)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from ..arithmetic import Arithmetic
 from ..arithmetic.environment import check_environment
 from ..errors import InputError
-from ..lazy import cached_property
 from ..provenance import about_pictures, provenance
 from ..verdict.bands import Bands, bands
 from ..weights import Weights

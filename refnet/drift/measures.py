@@ -114,6 +114,11 @@ def relative_l2(values: Array, truth: Array) -> float:
     return _relative_l2(Comparison(values, truth))
 
 
+def relative_error(values: Array, truth: Array) -> float:
+    """The measure rel_l2 where all values are finite; infinity where one is not."""
+    return relative_l2(values, truth) if np.isfinite(values).all() else float("inf")
+
+
 def measure_comparison(comparison: Comparison) -> dict[str, float]:
     """Every measure of MEASURES by name."""
     return {name: measure.value(comparison) for name, measure in MEASURES.items()}

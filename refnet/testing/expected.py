@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..claims.limit import relative_error
 from ..drift import DEFAULT_TRUTH, TRUTHS
 from ..drift.logits import top_classes
+from ..drift.measures import relative_error
 from ..drift.truth import truth_of
 from ..drift.verdict import Verdict
 from ..errors import InputError

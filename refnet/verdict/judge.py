@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ from ..trace import Trace
 from ..weights import Weights
 from .bands import Bands, bands
 from .judging import OfLayer, judged
-from .revealed import Revealed, by_variant, plain_logits, simulations_by_profile
+from .revealed import Revealed, plain_logits, simulations_by_profile
 from .sharing import Digests, Shared, digests_of
 
 Array = NDArray[np.floating]
@@ -37,10 +37,12 @@ Measured = tuple[dict[str, float], Histogram]
 
 @dataclass(frozen=True)
 class Judge:
-    """What runs on pictures x with these weights are held against; layers that hold the same bits are judged once.
+    """Measures and judges runs on pictures x, with these weights, one by one.
 
     true: the truth of every layer.  own: refnet's own float32 pass, as a run.  bands: what such passes span.
     revealed: what was revealed of variants, by their names.  threads: of refnet; None is the usable cores.
+    scales, measures, verdicts: what was computed for earlier runs and holds for others: sum |a b| of each layer, and
+    what was found of layers that hold the same bits.
     """
 
     x: Array
@@ -50,8 +52,9 @@ class Judge:
     bands: Bands
     revealed: Mapping[str, Revealed]
     threads: int | None
-    measured: Shared[Measured] = field(default_factory=Shared)
-    known: Shared[OfLayer] = field(default_factory=Shared)
+    scales: Shared[Array | None] = field(default_factory=Shared)
+    measures: Shared[Measured] = field(default_factory=Shared)
+    verdicts: Shared[OfLayer] = field(default_factory=Shared)
 
     @property
     def graph(self) -> Graph:
@@ -67,17 +70,19 @@ class Judge:
             provenance = condensed(ran.provenance)
             return VariantDrift(ran.variant, ran.status, ran.reason, ran.seconds, provenance=provenance)
         digests = digests_of(ran.trace, self.cores)
-        sharing: dict[str, Any] = {"digests": digests, "known": self.known, "threads": self.cores}
+        sharing: dict[str, Any] = {"digests": digests, "known": self.verdicts, "threads": self.cores}
         if profile := self.revealed.get(ran.variant):
             sharing["revealed"] = simulations_by_profile(profile, self.graph, self.weights)
             sharing["replayed"] = plain_logits(profile, self.x, self.weights, threads=self.threads)
-        row = self._measured(ran, ran.trace, ran.logits, digests)
+        row = self._row(ran, ran.trace, ran.logits, digests)
         return judged(row, ran.trace, ran.logits, self.true, self.graph, self.weights, self.bands, **sharing)
 
-    def _measured(self, ran: Run, trace: Trace, logits: Array, digests: Digests) -> VariantDrift:
+    def _row(self, ran: Run, trace: Trace, logits: Array, digests: Digests) -> VariantDrift:
+        """What is measured, without verdicts."""
+
         def measure_layer(node: Node) -> Measured:
             key = node.name, digests[node.name]
-            return self.measured.of(key, lambda: _measured(node, trace, self.true, self.weights))
+            return self.measures.of(key, lambda: self._measured(node, trace[node.name]))
 
         with ThreadPoolExecutor(self.cores) as pool:
             found = dict(zip(self.graph.names, pool.map(measure_layer, self.graph.nodes), strict=True))
@@ -94,19 +99,24 @@ class Judge:
             best_logits=best_logits(logits),
         )
 
+    def _measured(self, node: Node, values: Array) -> Measured:
+        comparison = Comparison(values, self.true[node.name], self.scales.of(node.name, lambda: self._scale(node)))
+        return measure_comparison(comparison), ulp_histogram(comparison)
+
+    def _scale(self, node: Node) -> Array | None:
+        return sum_of_magnitudes(node, self.true[node.inputs[0]], self.weights, threads=1) if node.inputs else None
+
 
 def judge_for(
     x: Array,
     w: Weights,
     true: Trace,
-    variants: Sequence[str],
+    revealed: Mapping[str, Revealed],
     *,
     threads: int | None,
-    profiles: Sequence[Revealed],
     tell: Progress,
 ) -> Judge:
-    """The judge of runs of these variants, after refnet's own float32 passes."""
-    revealed = by_variant(profiles, variants)
+    """The judge, once refnet's own float32 passes are made."""
     begin = time.monotonic()
     with timed(OWN, tell):
         trace = activations(x, w, threads=threads)
@@ -115,12 +125,6 @@ def judge_for(
     with timed("bands", tell):
         explained = bands(x, w, true, first=trace, threads=threads)
     return Judge(x, w, true, own, explained, revealed, threads)
-
-
-def _measured(node: Node, trace: Trace, true: Trace, w: Weights) -> Measured:
-    scale = sum_of_magnitudes(node, true[node.inputs[0]], w, threads=1) if node.inputs else None
-    comparison = Comparison(trace[node.name], true[node.name], scale)
-    return measure_comparison(comparison), ulp_histogram(comparison)
 
 
 def _looking(plain: Array, layered: Array) -> dict[str, float]:

@@ -117,7 +117,8 @@ def _whole(verdicts: Mapping[str, Verdict], plain: Verdict, row: VariantDrift) -
         reason = f"{counts['identical']} of {len(verdicts)} layers are equal to the bit to a named order"
         if most.kind == "rounding":
             reason += f", the others are rounding, {layer} with the largest margin, {most.margin:.2g}"
-        found = replace(found, format=_coarsest([*list(verdicts.values())[1:], plain]))
+        computed = list(verdicts.values())[1:]  # all but the picture
+        found = replace(found, format=_coarsest([*computed, plain]))
     elif first is None:
         reason = f"logits of the plain model: {plain.reason}"
     else:

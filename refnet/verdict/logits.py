@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..drift.logits import top_classes
+from ..drift.measures import relative_error
 from ..drift.verdict import Verdict, worst
 from .bands import Band
 from .hypothesis import nominal
@@ -59,8 +60,7 @@ def _judge(
         bad = int(np.count_nonzero(~np.isfinite(logits)))
         return Verdict("mismatch", format_, f"{bad} logits are NaN or infinite", margin=float("inf"))
     same = bool(np.array_equal(logits, layered))
-    size = float(np.linalg.norm(truth))
-    error = float(np.linalg.norm(logits - truth)) / size if size else float("inf")
+    error = relative_error(logits, truth)
     margin = max(band.excess(logits, truth), error / (factor * band.high) if band.high else 0.0)
     power = factor * band.high
     if same and whole.kind == "identical":
@@ -69,7 +69,7 @@ def _judge(
     where = f"relative error {error:.2g}, {margin:.2g} times what rounding explains"
     if margin <= 1:
         return _within(logits, truth, format_, where, margin, power)
-    seen = float(np.linalg.norm(layered - truth)) / size if size else float("inf")
+    seen = relative_error(layered, truth)
     reduced = [layer for layer in layers if layer.kind == "reduced"]
     if reduced and whole.kind != "mismatch" and error <= factor * seen:
         lower = worst(reduced)

@@ -60,7 +60,9 @@ def measure_drift(
     wrote; each is one more row.  resume: take what an earlier run left in `folder`, if it was made from the same.
     profiles: what was revealed of variants (refnet.reveal.Profile), each held against its own.
     find_causes: what names the causes of mismatches, refnet.diagnosis.find_causes; None leaves them unnamed.
-    progress: called as progress(variant, stage or final status, seconds since it began), refnet's own runs included.
+    progress: called as progress(variant, stage or final status, seconds since it began), refnet's own work included;
+    for several at once, from this thread and others. Of "verdicts", whose stages are the variants, the seconds are
+    those of judging alone.
     cache: where the last certificates lie; default, the user's cache folder.
 
     Layers are measured on the model that returns every layer, `logits` on the plain model; both, where they differ,
@@ -77,7 +79,7 @@ def measure_drift(
     chosen = select(variants, VARIANTS if variants_file is None else read_variants(variants_file))
     check_run(chosen, x, None if folder is None else Path(folder), threads=threads, timeout=timeout)
     names = [variant.name for variant in chosen]
-    by_variant(profiles, names)
+    revealed = by_variant(profiles, names)
     elsewhere = load_runs(traces, w, x)
     tell = progress or _silent
     how: Any = {"threads": threads, "timeout": timeout, "resume": resume, "progress": progress}
@@ -87,12 +89,12 @@ def measure_drift(
 
     with working_folder(folder) as place, as_they_come(children) as coming:
         true = truth_of(truth, x, w, threads=threads, cache=cache, tell=tell)
-        judge = judge_for(x, w, true.trace, names, threads=threads, profiles=profiles, tell=tell)
-        rows = _judged(judge, chain(elsewhere, coming), find_causes, tell)
-        order = {name: place for place, name in enumerate([OWN, *names, *(ran.variant for ran in elsewhere)])}
-        rows.sort(key=lambda row: order[row.variant])
-    how = {"threads": threads, "timeout": timeout, "profiles": [profile.variant for profile in profiles]}
-    about = provenance(weights=about_weights(w), pictures=about_pictures(x), **how)
+        judge = judge_for(x, w, true.trace, revealed, threads=threads, tell=tell)
+        rows = _rows(judge, chain(elsewhere, coming), find_causes, tell)
+    order = [OWN, *names, *(ran.variant for ran in elsewhere)]
+    rows.sort(key=lambda row: order.index(row.variant))
+    settings: Any = {"threads": threads, "timeout": timeout, "profiles": list(revealed)}
+    about = provenance(weights=about_weights(w), pictures=about_pictures(x), **settings)
     truth_best = best_logits(np.asarray(true.trace[w.graph(x.shape[1:3]).output.name], np.float64))
     top5 = [[list(ranked) for ranked in picture] for picture in truth_best]  # as a file gives them back
     return Drift(about, {**true.about, "top5": top5}, tuple(rows))
@@ -113,12 +115,12 @@ def judge_runs(
 
     Arguments are those of measure_drift; true: the truth of every layer (refnet.drift.truth).
     """
-    tell, names = progress or _silent, [ran.variant for ran in runs]
-    judge = judge_for(x, w, true, names, threads=threads, profiles=profiles, tell=tell)
-    return _judged(judge, runs, find_causes, tell)
+    tell, revealed = progress or _silent, by_variant(profiles, [ran.variant for ran in runs])
+    judge = judge_for(x, w, true, revealed, threads=threads, tell=tell)
+    return _rows(judge, runs, find_causes, tell)
 
 
-def _judged(judge: Judge, runs: Iterable[Run], find_causes: FindCauses | None, tell: Progress) -> list[VariantDrift]:
+def _rows(judge: Judge, runs: Iterable[Run], find_causes: FindCauses | None, tell: Progress) -> list[VariantDrift]:
     """Rows of refnet's own pass and of these runs, in that order, each judged when it comes."""
     tell("verdicts", "start", 0.0)
     rows, traces, seconds = [], {}, 0.0
