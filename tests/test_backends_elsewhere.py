@@ -197,6 +197,7 @@ def test_a_trace_from_elsewhere_is_one_more_row_of_the_drift(weights: Weights, r
         measure_drift(x, random_weights(seed=1), ["none"], truth="float64", traces=[result])
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_the_job_and_runs_nothing(
     weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

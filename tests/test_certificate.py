@@ -126,6 +126,7 @@ def test_the_precision_is_raised_until_it_is_done(certificate: Certificate, synt
     assert raised.working_precision <= certificate.working_precision
 
 
+@pytest.mark.slow
 def test_progress_names_every_layer_in_turn(synthetic: Weights) -> None:
     steps: list[Any] = []
     certify(picture(), synthetic, progress=lambda *step: steps.append(step))
@@ -173,6 +174,7 @@ def test_bad_input_is_one_clear_error(changed: dict[str, Any], says: str, synthe
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_input_is_never_changed(synthetic: Weights) -> None:
     x = picture(dtype=np.float64)
     before, hash_before = x.copy(), synthetic.hash

@@ -144,6 +144,7 @@ def test_a_layer_that_cancels_to_nothing_stays_open(picture: Any, synthetic: Wei
     assert faults(certificate, weights, picture[0], bits=800, last=LAST) == []
 
 
+@pytest.mark.slow
 def test_logits_that_are_zero_stay_open_only_where_a_radius_is_left(picture: Any, synthetic: Weights) -> None:
     def without_classifier(tensors: Tensors) -> None:
         tensors["predictions/kernel"][:, :500] = 0

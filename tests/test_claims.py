@@ -34,12 +34,13 @@ from refnet.claims import (
 )
 from refnet.claims.calls import CALLS, FINER
 from refnet.claims.child import ASK
-from refnet.claims.limit import limit_of_rounding, relative_error
+from refnet.claims.limit import limit_of_rounding
 from refnet.claims.measured import compare
 from refnet.claims.measuring import calls_of, truths_of
 from refnet.claims.sentence import VERDICTS, gravest
 from refnet.cli import main
 from refnet.cli.claims import exit_code
+from refnet.drift.measures import relative_error
 from refnet.drift.storage import plain
 from refnet.errors import InputError
 from refnet.report.claims import claims_markdown, claims_tables

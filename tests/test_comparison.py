@@ -105,6 +105,7 @@ def test_plain_models_that_part_alone_are_not_equal(backends: Callable[..., None
     assert "10 of 10 numbers differ" in shown(found) and "though every layer is equal" in shown(found)
 
 
+@pytest.mark.slow
 def test_the_nearer_one_is_that_of_the_smaller_error(backends: Callable[..., None]) -> None:
     """By a second route: the norms of the logits' errors, computed here."""
     backends(torch={}, jax={"order": "kahan"})

@@ -75,6 +75,7 @@ def test_shortcuts_change_no_bit(name: str, reference: Reference) -> None:
     assert np.array_equal(reference.oracle.run(folded), Oracle(folded).logits)
 
 
+@pytest.mark.slow
 def test_a_change_that_cannot_show_is_equivalent_with_its_reason(reference: Reference) -> None:
     found = diagnose_with(reference, foreign(reference, "epsilon:1e-3"), classifier_activation=None)
     assert found.explanation == ("epsilon:1e-3",)
@@ -186,6 +187,7 @@ def test_a_precision_is_found_before_single_layers_are_tried(reference: Referenc
     assert found.explanation == ("precision:bfloat16",) and found.tried < 180
 
 
+@pytest.mark.slow
 def test_weights_in_a_format_and_another_change_are_not_taken_for_that_format(reference: Reference) -> None:
     """Though they go its way."""
     names = ("weights:bfloat16", "input:float16")

@@ -28,7 +28,8 @@ CASES: dict[str, dict[str, Any]] = {
     "folded": {"batch_norm": "folded"},
     "shift fused": {"batch_norm": "shifted-fma", "shift": "fused"},
 }
-SLOW_CASES: dict[str, dict[str, Any]] = {
+QUICK_CASES = ("float32", "everything at once")
+OTHER_CASES: dict[str, dict[str, Any]] = {
     "no fma": {"fma": False},
     "bfloat16": {"precision": "bfloat16"},
     "float16": {"precision": "float16"},
@@ -41,7 +42,7 @@ SLOW_CASES: dict[str, dict[str, Any]] = {
     "bias first": {"bias": "first", "order": "blocks:32"},
     "by layer": {"order": {"conv5_*": "blocks:512", "*": "sequential"}},
 }
-EVERY_CASE = pytest.mark.parametrize("how", (CASES | SLOW_CASES).values(), ids=[*CASES, *SLOW_CASES])
+EVERY_CASE = pytest.mark.parametrize("how", (CASES | OTHER_CASES).values(), ids=[*CASES, *OTHER_CASES])
 
 
 def same(x: np.ndarray, y: np.ndarray) -> bool:
@@ -127,17 +128,21 @@ def check_engines(how: dict[str, Any], weights: Weights) -> None:
     assert same(y, refnet.predict(x, weights, engine="spec", **LOGITS, **how))
 
 
-@pytest.mark.parametrize("how", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(how, id=name, marks=() if name in QUICK_CASES else pytest.mark.slow) for name, how in CASES.items()],
+)
 def test_the_kernels_have_the_bits_of_the_definition(how: dict[str, Any], synthetic: Weights) -> None:
     check_engines(how, synthetic)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("how", SLOW_CASES.values(), ids=SLOW_CASES)
+@pytest.mark.parametrize("how", OTHER_CASES.values(), ids=OTHER_CASES)
 def test_the_kernels_have_the_bits_of_the_definition_in_every_case(how: dict[str, Any], synthetic: Weights) -> None:
     check_engines(how, synthetic)
 
 
+@pytest.mark.slow
 def test_every_layer_has_the_bits_of_the_definition(synthetic: Weights) -> None:
     x = bundled(32)
     ours, spec = refnet.activations(x, synthetic), refnet.activations(x, synthetic, engine="spec")

@@ -77,6 +77,7 @@ def pair(request: pytest.FixtureRequest, keras_models: dict[str, Any]) -> tuple[
     return resnet(**MODELS[request.param]), keras_models[request.param]
 
 
+@pytest.mark.slow
 def test_layers_have_kerass_names_order_shapes_and_inputs(pair: tuple[Graph, dict[str, Any]]) -> None:
     graph, keras = pair
     ours = [(n.name, n.operation, list(n.shape), list(n.inputs)) for n in graph.nodes]
@@ -84,6 +85,7 @@ def test_layers_have_kerass_names_order_shapes_and_inputs(pair: tuple[Graph, dic
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_weights_have_kerass_names_order_and_shapes(pair: tuple[Graph, dict[str, Any]]) -> None:
     graph, keras = pair
     theirs = [(name, tuple(shape)) for layer in keras["layers"] for name, shape in layer["weights"].items()]
@@ -109,6 +111,7 @@ def _expected_settings(layer: dict[str, Any], node: Node, input_shape: tuple[int
     return {}
 
 
+@pytest.mark.slow
 def test_settings_are_kerass(pair: tuple[Graph, dict[str, Any]]) -> None:
     graph, keras = pair
     for node, layer in zip(graph.nodes, keras["layers"], strict=True):

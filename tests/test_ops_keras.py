@@ -15,6 +15,8 @@ from refnet import ops
 from refnet.arithmetic import Arithmetic
 from refnet.graph import BATCH_NORM_EPSILON
 
+pytestmark = pytest.mark.slow  # Keras takes eight seconds to start
+
 U = 2.0**-24
 CONVOLUTIONS = {  # name -> kernel, strides, padding
     "plain": ((3, 3), (1, 1), ((0, 0), (0, 0))),

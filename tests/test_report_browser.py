@@ -92,6 +92,7 @@ def test_no_request_leaves_the_page_and_nothing_goes_wrong(browser, file, size):
     assert page.evaluate("document.documentElement.scrollWidth") == size["width"], "the page is wider than the screen"
 
 
+@pytest.mark.slow
 def test_a_request_from_within_is_refused(browser, file):
     page, events = opened(browser, file)
     with pytest.raises(Error, match="Failed to fetch"):
@@ -188,6 +189,7 @@ def test_typing_keeps_the_rows_with_all_the_words(page):
 
 
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.exhaustive), "dark"])
+@pytest.mark.slow
 def test_axe_finds_nothing_that_keeps_anybody_out(browser, file, scheme):
     """The rules of axe-core, contrast among them; the policy of the page would not let it in."""
     page, _ = opened(browser, file, color_scheme=scheme, bypass_csp=True)
@@ -224,6 +226,7 @@ def test_the_page_follows_the_scheme_of_the_screen(browser, file, scheme, colour
     assert count(local, colours["heat6"]) > 500 and count(local, colours["heat1"]) > 500
 
 
+@pytest.mark.slow
 def test_paper_is_light_and_leaves_the_long_table_out(browser, file):
     page, _ = opened(browser, file, color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")

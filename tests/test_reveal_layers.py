@@ -140,6 +140,7 @@ def last_place(layer: str) -> int:
         ("conv4_block1_2_conv", "blocks:100"),
     ],
 )
+@pytest.mark.slow
 def test_places_that_add_otherwise_have_their_own_order(backend: Any, layer: str, otherwise: str) -> None:
     """Of a 1x1, and of a 3x3 whose window reaches over the edge there, so that some terms cannot be asked."""
     with backend(order="sequential", last_places=1, otherwise=otherwise) as session:
@@ -311,6 +312,7 @@ def test_a_file_that_is_no_profile(text: str, tmp_path: Path) -> None:
         Profile.load(tmp_path / "p.json")
 
 
+@pytest.mark.slow
 def test_replay_is_the_forward_pass_of_the_profile(profile: Profile) -> None:
     """By the definition too, and whether each layer is returned or the kernels fuse them."""
     weights, x = random_weights(), random_images(1)

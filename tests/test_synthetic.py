@@ -139,6 +139,7 @@ def test_every_graph_gets_its_tensors(depth: int, variant: str) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_input_size_and_top_do_not_change_the_other_tensors() -> None:
     whole = synthetic_weights(resnet(50, classes=10))
     assert digest(synthetic_weights(resnet(50, classes=10, input_shape=(32, 48)))) == digest(whole)
@@ -302,6 +303,7 @@ def test_every_layer_is_at_a_natural_scale(observed: Observed) -> None:
     assert {name: rms for name, rms in observed.rms.items() if not 0.1 < rms < 8} == {}
 
 
+@pytest.mark.slow
 def test_relu_outputs_are_partly_zero(observed: Observed) -> None:
     assert {name: share for name, share in observed.zeros.items() if not 0.2 < share < 0.8} == {}
 

@@ -500,6 +500,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Cap
     return command
 
 
+@pytest.mark.slow
 def test_the_command_fails_where_it_was_asked_to(commands) -> None:
     bad = drift(judged_variant("torch"))
     assert commands(bad) == (0, "")

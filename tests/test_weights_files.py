@@ -113,6 +113,7 @@ def assert_same(weights: Weights, tensors: Any) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, indirect=True)
 @pytest.mark.parametrize("suffix", KERAS_LOADS)
+@pytest.mark.slow
 def test_keras_loads_our_files(framework: Path, suffix: str) -> None:
     assert_same(random_weights(dtype="float32"), np.load(framework / f"got_ours{suffix}.npz"))
 

@@ -204,6 +204,7 @@ def test_the_key_covers_every_source_of_the_generator() -> None:
 # --- the exchange file and the cache ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_exchange_file_is_made_once_by_content(tmp_path: Path) -> None:
     weights = random_weights(include_top=False)
     path = exchange_file(weights, tmp_path)
