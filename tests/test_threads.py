@@ -233,10 +233,11 @@ def test_no_output_is_written_after_an_interrupted_convolution(interrupted: Call
     seconds, interrupts = time.perf_counter() - begin, 0
     for _ in range(60):
         out[...] = np.nan
-        interrupted(rng.uniform(0.1, 1) * seconds + 1e-6)
         try:
+            interrupted(rng.uniform(0.1, 1) * seconds + 1e-6)
             go()
             signal.setitimer(signal.ITIMER_REAL, 0)
+            time.sleep(0.001)  # a signal that is on its way arrives here
         except KeyboardInterrupt:
             interrupts += 1
             seen = out.copy()
