@@ -16,7 +16,7 @@ from .tile import CHUNK, FOUR, FRESH, ON_TOP, Tile
 
 Piece = tuple[int, int, int, int]
 
-ROWS = 32
+ROWS = 32  # packed at once
 
 
 @lru_cache(maxsize=256)
