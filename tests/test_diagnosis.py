@@ -135,7 +135,7 @@ def test_the_limit_is_that_of_the_other_verdicts(reference: Reference) -> None:
     inside, outside = truth * (1 + limit * 0.9), truth * (1 + limit * 1.1)
     assert diagnose_with(reference, inside, classifier_activation=None).verdict == "rounding"
     found = diagnose_with(reference, outside, classifier_activation=None, progress=stop_at("preprocess:"))
-    assert (found.verdict, found.threshold) == ("none", pytest.approx(limit, rel=1e-12))
+    assert (found.verdict, found.threshold) == ("none", pytest.approx(limit, rel=1e-12, abs=0))
 
 
 def test_one_output_that_is_far_off_is_no_rounding(reference: Reference) -> None:
