@@ -105,7 +105,7 @@ def convolve(
     vectors = (bias if first else None, None if first else bias, *epilogue.vectors, None, None, None)
     columns = [nothing if vector is None else kernel.vector(vector) for vector in vectors[:5]]
     table = plan.table.copy()
-    table[share.AFTER] = arithmetic.bias == "stored"
+    table[share.AFTER] = arithmetic.rounds_before(bias)
     table[share.FORM], table[share.RELU] = NORMS.index(epilogue.norm), RECTIFIERS.index(epilogue.relu)
     scratch = np.empty(table[share.SCRATCH_SIZE] * plan.threads, np.uint8)
     # what has an address in the table stays alive by the names in this function

@@ -23,7 +23,7 @@ from .tile_code import run_tile
     ARGUMENTS,
 ) = range(SHAPE_END, SHAPE_END + 17)  # fmt: skip
 """PLANES: of the operands; OUT_PLANES: of the outputs.  SIZE: bytes of a number.  PERMUTATION: 0 where terms lie in
-place.  ACROSS: numbers between the planes of a vector.  AFTER: whether the bias is added to the sum as stored.
+place.  ACROSS: numbers between the planes of a vector.  AFTER: whether the sum is rounded before the bias is added.
 
 START, BIAS, FIRST, SECOND, THIRD, SHORTCUT: addresses, 0 where there is none.  SCRATCH: room of SCRATCH_SIZE bytes for
 each thread, divided at EDGE_AT, STACK_AT, LYING_AT, PACKED_AT.  TAKEN, ENTERED: counters of shares and of threads.

@@ -32,12 +32,14 @@ RECTIFIERS = ("none", *RELUS)  # ReLU in the epilogue, by number
 class Tile:
     """What a tile is generated from: a name in CHAINS, the formats of sums and of layers' outputs, and its size.
 
+    finished: of a sum before a bias is added to it, where it is rounded then (Arithmetic.finished).
     stack: a name in STACKS, "none" for schedules of one chain.  operand_planes: those of what is multiplied.
     """
 
     chain: str
     sums: Format
     storage: Format
+    finished: Format
     rows: int
     lanes: int
     vectors: int = VECTORS
@@ -62,18 +64,18 @@ class Tile:
     def code(self) -> int:
         """The tile as one integer, which chooses a specialisation as a literal type."""
         formats = list(NUMBERS.values())
-        numbers = (list(CHAINS).index(self.chain), formats.index(self.sums), formats.index(self.storage))
+        numbers = (formats.index(number) for number in (self.sums, self.storage, self.finished))
+        sizes = (self.rows, self.lanes, self.vectors, STACKS.index(self.stack), self.operand_planes)
         code = 0
-        for number in (*numbers, self.rows, self.lanes, self.vectors, STACKS.index(self.stack), self.operand_planes):
+        for number in (list(CHAINS).index(self.chain), *numbers, *sizes):
             code = code << 6 | number
         return code
 
     @classmethod
     def from_code(cls, code: int) -> Tile:
-        chain, sums, storage, *sizes, stack, planes = ((code >> shift) & 63 for shift in range(42, -1, -6))
-        formats = list(NUMBERS.values())
-        rows, lanes, vectors = sizes
-        return cls(list(CHAINS)[chain], formats[sums], formats[storage], rows, lanes, vectors, STACKS[stack], planes)
+        chain, *numbers, rows, lanes, vectors, stack, planes = ((code >> shift) & 63 for shift in range(48, -1, -6))
+        sums, storage, finished = (list(NUMBERS.values())[number] for number in numbers)
+        return cls(list(CHAINS)[chain], sums, storage, finished, rows, lanes, vectors, STACKS[stack], planes)
 
 
 def stack_for(schedule: Schedule) -> str:
@@ -99,5 +101,5 @@ def tile_for(arithmetic: Arithmetic, rows: int, *, stack: str = "none", unrounde
     high = max(1, free // (VECTORS * numbers * (sums.planes if pair else sums.planes**2)))
     low = max(1, high * 5 // 7)
     height = low if rows > 2 * high and -rows % low + rows // 16 < -rows % high else high
-    stored = sums if unrounded else arithmetic.storage
-    return Tile(chain, sums, stored, height, lanes, stack=stack, operand_planes=arithmetic.operand.planes)
+    stored, finished = (sums, sums) if unrounded else (arithmetic.storage, arithmetic.finished)
+    return Tile(chain, sums, stored, finished, height, lanes, stack=stack, operand_planes=arithmetic.operand.planes)

@@ -217,7 +217,7 @@ def _run_tile(
     a: packed rows.  b: packed columns.  pieces: `count` rows of four integers (pieces_of).  stack: room for the
     schedule's depth.  c, shortcut: rows `stride` elements apart, planes `plane`.  start, bias, first, second, third:
     vectors over columns whose planes are `across` apart.  start, bias, third, shortcut: 0 where there is none.  after:
-    not 0 where the bias is added to the sum as stored.
+    not 0 where the sum is rounded before the bias is added.
     """
     if not isinstance(code, types.IntegerLiteral):
         return None

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..arithmetic import RELUS
+from ..arithmetic.formats import Format
 from .tile import NORMS, RECTIFIERS
 
 SHIFTS_LAST = "shifts-last"
@@ -24,15 +25,12 @@ class TileEpilogue:
         self.across, self.stride, self.plane = across, stride, plane
 
     def add_bias(self, bias: Any, after: Any) -> None:
-        """after: whether the sum is rounded to storage before; if it is zero, only the result is."""
-        rounds = self.tile.storage.name != self.tile.sums.name
+        """after: whether the sum is rounded to the tile's `finished` before; if zero, only the result is rounded."""
+        with self.code.given(after):
+            self._round_to(self.tile.finished)
         with self.code.given(bias):
-            if rounds:
-                with self.code.given(after):
-                    self._change(self._stored)
             self._change(self.code.ops.add, (bias,))
-        if rounds:
-            self._change(self._stored)
+        self._round_to(self.tile.storage)
 
     def normalise(self, form: Any, vectors: tuple[Any, ...]) -> None:
         """Batch normalisation by its form: (mean, s, beta) where it is centred, else (s, t); or modulo (1 / p, p).
@@ -111,9 +109,16 @@ class TileEpilogue:
         """How far from the tile's first output that of a row and a column of vectors lies."""
         return self.builder.add(self.builder.mul(self.stride, self.code.number(row)), self.code.column(column))
 
+    def _round_to(self, format_: Format) -> None:
+        if format_ != self.tile.sums:
+            self._change(partial(self._rounded, format_=format_))
+
     def _stored(self, x: Any) -> Any:
-        """x rounded once to storage, still a number of this tile's sums."""
-        native, storage = self.code.native, self.tile.storage
+        return self._rounded(x, self.tile.storage)
+
+    def _rounded(self, x: Any, format_: Format) -> Any:
+        """x rounded once, still a number of this tile's sums."""
+        native = self.code.native
         if self.tile.sums.planes == 1:
-            return native.round_to(x, storage)
-        return x if storage.planes == 2 else self.code.lifted(native.narrowed(x, storage))
+            return native.round_to(x, format_)
+        return x if format_.planes == 2 else self.code.lifted(native.narrowed(x, format_))

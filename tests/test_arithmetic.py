@@ -16,6 +16,7 @@ from refnet.arithmetic import (
     CHAINS,
     FORMATS,
     PRECISIONS,
+    ROUNDED_BEFORE,
     Arithmetic,
     digits_of,
     parse_order,
@@ -28,6 +29,7 @@ from refnet.graph import resnet
 MEANINGS = {
     "float16": ("float16", "float16", "float32", ("float32", "float16", "float64")),
     "bfloat16": ("bfloat16", "bfloat16", "float32", ("float32", "bfloat16", "float64")),
+    "bfloat16-operands": ("float32", "bfloat16", "float32", ("float32", "float64")),
     "tf32": ("float32", "tf32", "float32", ("float32", "float64")),
     "float32": ("float32", "float32", "float32", ("float32", "float64")),
     "float64": ("float64", "float64", "float64", ("float64",)),
@@ -41,7 +43,7 @@ LAYERS = resnet().names
 def test_the_tables_name_what_is_tested_here() -> None:
     assert set(PRECISIONS) - {WIDEST} == set(MEANINGS)
     assert set(ACCUMULATE) - {WIDEST} == {name for *_, sums in MEANINGS.values() for name in sums}
-    assert set(FORMATS) - {WIDEST} == set(MEANINGS)
+    assert set(FORMATS) - {WIDEST} == {operands for _, operands, *_ in MEANINGS.values()}
 
 
 @pytest.mark.parametrize("precision", MEANINGS)
@@ -57,8 +59,8 @@ def test_every_combination_has_a_meaning_or_says_which_have(precision: str, accu
         elif order == "exact" and accumulate not in (None, sums[0]):
             with pytest.raises(InputError, match=rf"accumulate='{accumulate}' with order='exact'; leave it out"):
                 Arithmetic(precision, accumulate, **fields)
-        elif order == "exact" and bias == "stored" and not fma:
-            with pytest.raises(InputError, match="bias='stored' with order='exact'; leave it out"):
+        elif order == "exact" and bias in ROUNDED_BEFORE and not fma:
+            with pytest.raises(InputError, match=f"bias='{bias}' with order='exact'; leave it out"):
                 Arithmetic(precision, accumulate, **fields)
         elif fma and order in WITHOUT_FMA:
             with pytest.raises(InputError, match=rf"fma=True with order='{order}'"):

@@ -21,7 +21,7 @@ from refnet.arithmetic import FORMATS, PRECISIONS, Arithmetic, stored
 from refnet.errors import InputError
 from refnet.kernels import exact
 
-PRECISE = ("float16", "bfloat16", "tf32", "float32", "float64")
+PRECISE = ("float16", "bfloat16", "bfloat16-operands", "tf32", "float32", "float64")
 EVERY = pytest.mark.parametrize("precision", PRECISE)
 UNIT = -1074  # every finite number here is an integer times 2^UNIT
 

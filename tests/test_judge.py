@@ -181,12 +181,12 @@ def test_orders_mean_what_is_written_by_hand(order: str, size: int, data: st.Dat
 
 
 @EVERY_ORDER
-@pytest.mark.parametrize("bias_at", ["first", "last", "stored"])
+@pytest.mark.parametrize("bias_at", ["first", "last", "stored", "narrowed"])
 @pytest.mark.parametrize("fma", [False, None])
 def test_small_integers_are_summed_exactly_by_every_order(order: str, bias_at: str, fma: bool | None) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(-9, 9, 11), rng.integers(-9, 9, 11)
-    for name in judge.FORMATS:
+    for name in judge.OPERANDS:
         value = judge.dot(a, b, format=name, order=order, fma=fma, bias=5, bias_at=bias_at)
         assert value == judge.round_to(Fraction(int(a @ b) + 5), judge.STORAGE[name])
 
@@ -258,6 +258,9 @@ def test_the_place_of_the_bias_shows() -> None:
     in_bfloat16 = {"format": "bfloat16", "bias": 1}  # 257 lies half way between two numbers, and is rounded down to 256
     assert judge.dot([256, 1], [1, 1], **in_bfloat16) == 258
     assert judge.dot([256, 1], [1, 1], **in_bfloat16, bias_at="stored") == 256
+    operands = {"format": "bfloat16-operands", "bias": 1}  # 257 is a number of float32
+    assert judge.dot([256, 1], [1, 1], **operands) == judge.dot([256, 1], [1, 1], **operands, bias_at="stored") == 258
+    assert judge.dot([256, 1], [1, 1], **operands, bias_at="narrowed") == 257
 
 
 def test_narrow_formats_accumulate_in_float32_and_round_once_at_the_end() -> None:

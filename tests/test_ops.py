@@ -19,7 +19,7 @@ from refnet import ops
 from refnet.arithmetic import BATCH_NORM_FORMS, BIAS_PLACES, FORMATS, MEANS, RELUS, Arithmetic, round_to
 from refnet.graph import BATCH_NORM_EPSILON
 
-PRECISIONS = tuple(judge.FORMATS)  # double-double has its own tests
+PRECISIONS = tuple(judge.OPERANDS)  # double-double has its own tests
 EVERY = pytest.mark.parametrize("precision", PRECISIONS)
 FORMS = tuple(name for name, form in BATCH_NORM_FORMS.items() if form.applied != "none")
 # each form with how its shift comes about, where that has an effect
@@ -287,13 +287,22 @@ def test_dense(precision: str, order: str, data: st.DataObject) -> None:
     assert bits(ours, precision) == [[stored(number, precision) for number in expected]]
 
 
-@pytest.mark.parametrize(("bias_at", "value"), [("last", 258), ("first", 256), ("stored", 256)])
+@pytest.mark.parametrize(("bias_at", "value"), [("last", 258), ("first", 256), ("stored", 256), ("narrowed", 256)])
 def test_a_bias_that_is_added_to_a_stored_sum(bias_at: str, value: int) -> None:
     """256 + 1 + 1 in bfloat16, whose numbers here lie two apart: half way, 257 goes to the even 256."""
     terms, weights, bias = array([256, 1], "bfloat16"), array([[1], [1]], "bfloat16"), array([1], "bfloat16")
     sums = "bfloat16" if bias_at == "first" else "float32"
     arithmetic = Arithmetic("bfloat16", sums, bias=bias_at)
     assert ops.dense(terms[None], weights, bias, arithmetic=arithmetic) == [[value]]
+
+
+@pytest.mark.parametrize(("bias_at", "value"), [("last", 258), ("first", 258), ("stored", 258), ("narrowed", 257)])
+def test_a_bias_that_is_added_to_a_narrowed_sum(bias_at: str, value: int) -> None:
+    """256 + 1 + 1 with operands of bfloat16, in float32; without a bias the sum is rounded where it is with one."""
+    terms, weights, bias = array([256, 1], "float32"), array([[1], [1]], "float32"), array([1], "float32")
+    arithmetic = Arithmetic("bfloat16-operands", bias=bias_at)
+    assert ops.dense(terms[None], weights, bias, arithmetic=arithmetic) == [[value]]
+    assert ops.dense(terms[None], weights, None, arithmetic=arithmetic) == [[256 if bias_at == "narrowed" else 257]]
 
 
 GEOMETRIES = st.fixed_dictionaries(

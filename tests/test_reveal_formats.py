@@ -43,13 +43,18 @@ ORDERS: dict[str, tuple[Order, int]] = {
 
 
 def piped(formats: SumFormats, order: Order, terms: int, *, bias: bool = False) -> BlackBox:
-    """A known sum behind a pipe of float32: what comes in is rounded first; a bias is added to the rounded sum."""
+    """A known sum behind a pipe of float32: what comes in is rounded first, but for a bias that is added to the rounded
+    sum in a format of its own.
+    """
     inner = box_of(order, terms, formats=formats)
 
     def sum_of(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         own = stored(weights, formats.operand)
         y = inner.sum_of(own[:, :terms], stored(inputs[:terms], formats.operand))
-        return np.asarray(stored(y + own[:, terms], formats.out) if bias else y, np.float32)
+        if not bias:
+            return np.asarray(y, np.float32)
+        offset = weights[:, terms] if formats.with_bias else own[:, terms]
+        return np.asarray(stored(y + offset, FORMATS[formats.with_bias or formats.output]), np.float32)
 
     return BlackBox(sum_of, terms + bias, FLOAT32, bias=bias)
 
@@ -62,7 +67,31 @@ def test_known_formats_are_found(formats: SumFormats, order: str, bias: bool) ->
     found = with_formats(piped(formats, *ORDERS[order], bias=bias))
     narrow = formats.out.precision < formats.sum.precision
     assert found.formats == formats
-    assert (found.bias, found.bias_after) == (bias and not narrow, bias and narrow)
+    assert (found.bias, found.bias_after) == (bias and not narrow, "stored" if bias and narrow else "")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("operands", ["bfloat16", "float16"])
+def test_a_bias_that_is_added_in_a_wider_format_than_sums_are_rounded_to(operands: str, order: str) -> None:
+    """As openvino adds it, in float32, to sums that are rounded to bfloat16. Without a bias that does not show."""
+    formats = SumFormats(operands, "float32", operands, with_bias="float32")
+    found = with_formats(piped(formats, *ORDERS[order], bias=True))
+    assert found.formats == formats and (found.bias, found.bias_after) == (False, "narrowed")
+    assert with_formats(piped(formats, *ORDERS[order])).formats == replace(formats, with_bias="")
+    assert find_tree(found).bias == "narrowed"
+
+
+def test_formats_that_are_a_precision_of_refnets_by_name() -> None:
+    """And those that are none: cut off, or rounded to another format than operands have."""
+    names = {
+        SumFormats("bfloat16", "float32", "bfloat16"): "bfloat16",
+        SumFormats("bfloat16", "float32", "float32"): "bfloat16-operands",
+        SumFormats("bfloat16", "float32", "bfloat16", with_bias="float32"): "bfloat16-operands",
+        SumFormats("bfloat16", "float32", "bfloat16", cut=True): None,
+        SumFormats("float16", "float32", "float16", with_bias="float32"): None,
+        SumFormats("tf32", "float32", "bfloat16", with_bias="float32"): None,
+    }
+    assert {formats: formats.precision for formats in names} == names
 
 
 def test_a_bias_that_is_a_term_of_a_wider_sum_stays_one() -> None:
@@ -102,6 +131,12 @@ def test_formats_that_are_unknown_are_reported(sum_of: object, said: str) -> Non
 def test_formats_that_do_not_fit_each_other(names: tuple[str, str, str]) -> None:
     with pytest.raises(InputError):
         SumFormats(*names)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "eight bits"])
+def test_a_bias_is_added_in_a_wider_format_or_in_that_of_the_output(name: str) -> None:
+    with pytest.raises(InputError):
+        SumFormats("bfloat16", "float32", "bfloat16", with_bias=name)
 
 
 def pairs(terms: int, lanes: int, *, fused: bool) -> Program:

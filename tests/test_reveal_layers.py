@@ -25,15 +25,18 @@ from refnet.reveal import (
     Profile,
     Session,
     SumFormats,
+    checking,
     differences,
     layer_order,
     layer_parts,
     network,
     replay,
 )
-from refnet.reveal.layer_order import probe_layer
+from refnet.reveal.layer_order import NOT_STORED, probe_layer
 from refnet.reveal.norm_form import probe_norm
+from refnet.reveal.profile import formats_of
 from refnet.reveal.session import PRECISIONS
+from refnet.reveal.sum_formats import FLOAT32
 from refnet.weights import Weights
 
 GRAPH = resnet(50, input_shape=(96, 96))
@@ -77,7 +80,7 @@ def backend(tmp_path: Path) -> Any:
     def session(graph: Any = GRAPH, **how: Any) -> Session:
         policies = {precision: policy for policy, precision in PRECISIONS.items()}
         code = CODE.replace("HOW", repr(json.dumps(how)))
-        return made_up(tmp_path, graph, code, dtype_policy=policies[how.get("precision", "float32")])
+        return made_up(tmp_path, graph, code, dtype_policy=policies.get(how.get("precision"), "float32"))
 
     return session
 
@@ -176,6 +179,14 @@ def test_an_order_of_every_place_is_found_where_each_window_reaches_over_the_edg
             "conv4_block1_2_conv",
             {"precision": "float16", "accumulate": "float32", "order": "reversed", "bias": "stored"},
         ),
+        (
+            "conv4_block1_1_conv",
+            {"precision": "bfloat16-operands", "accumulate": "float32", "order": "lanes:16", "bias": "narrowed"},
+        ),
+        (
+            "predictions",
+            {"precision": "bfloat16-operands", "accumulate": "float32", "order": "blocks:64", "bias": "last"},
+        ),
         ("conv2_block1_1_conv", {"precision": "float16", "accumulate": "float16", "order": "lanes:4", "fma": False}),
         ("predictions", {"precision": "float16", "accumulate": "float32", "order": "blocks:16", "bias": "first"}),
         ("avg_pool", {"precision": "bfloat16", "accumulate": "float32", "order": "blocks:24,24,1"}),
@@ -191,6 +202,28 @@ def test_a_layer_in_narrow_formats_is_revealed(backend: Any, layer: str, how: di
     assert found.differing == 0 and found.outputs > 0
     told = {"precision": found.formats.precision, "accumulate": found.formats.sums, "order": str(found.order)}
     assert {name: getattr(found, name) for name in how if name not in told} | told == how
+    assert formats_of(told | {"bias": found.bias}) == found.formats
+
+
+ROUNDED_IN_FRONT = """
+def layer(x, weights, node):
+    from refnet.arithmetic import FORMATS, stored
+    return ops.mean_pool(stored(x, FORMATS["bfloat16"]), arithmetic=Arithmetic(order="reversed", fma=False))
+"""
+
+
+def test_a_mean_behind_a_convolution_that_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the convolution in front of it does is no part of the mean, whose profile holds when it is asked again."""
+    monkeypatch.setattr(Session, "whole_graphs", True)
+    node = GRAPH["avg_pool"]
+    with made_up(tmp_path, GRAPH, ROUNDED_IN_FRONT) as session:
+        found = probe_layer(session, node, behind=True)
+        assert (found.formats, found.through, found.differing, found.reason) == (FLOAT32, "bfloat16", 0, "")
+        assert str(found.order) == "reversed" and found.outputs == 2048
+        profile = Profile("numpy", ("resnet50", "v1"), (96, 96), {}, {node.name: network._sum_entry(session, node)})
+        assert checking._holds(session, node, profile)
+        alone = probe_layer(session, node)
+    assert (str(alone.formats), alone.reason) == ("operands bfloat16, sums float32, output float32", NOT_STORED)
 
 
 @pytest.mark.slow

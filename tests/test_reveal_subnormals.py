@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reveal_support import made_up
 
+from refnet.arithmetic import FORMATS, stored
 from refnet.graph import resnet
 from refnet.reveal import BlackBox, SumFormats
 from refnet.reveal.layer_order import probe_layer
@@ -59,6 +60,37 @@ def test_without_a_bias_and_without_inputs() -> None:
     assert subnormals(box("bias", "inputs", bias=False)) == "inputs"
     assert subnormals(box("inputs", "products", bias=False, products=False)) == "kept"
     assert subnormals(box("sums", bias=False, products=False)) == "sums"
+
+
+@pytest.mark.parametrize("output", ["bfloat16", "float32"])
+def test_narrow_operands_and_outputs_with_all_exponents(output: str) -> None:
+    """As bfloat16 has them: what is asked are numbers of it, and what comes back is not rounded to zero."""
+    for flushed in ((), ("inputs",), ("weights", "products"), ("sums",)):
+        wide = box(*flushed, bias=False)
+
+        def narrowed(w: np.ndarray, x: np.ndarray, wide: BlackBox = wide) -> np.ndarray:
+            narrow = FORMATS["bfloat16"]
+            return stored(wide.sum_of(stored(w, narrow), stored(x, narrow)), FORMATS[output])
+
+        narrow = replace(wide, formats=SumFormats("bfloat16", "float32", output), sum_of=narrowed)
+        assert subnormals(narrow) == subnormals(wide)
+
+
+def test_a_mean_whose_quotients_a_narrow_output_does_not_hold_is_not_asked() -> None:
+    """2^-127 / 144 is zero in bfloat16, though nothing is flushed."""
+    mean = replace(box(bias=False, products=False), divisor=144)
+    assert subnormals(mean) == "kept"
+    assert subnormals(replace(mean, formats=SumFormats("bfloat16", "float32", "bfloat16"))) == ""
+
+
+def test_a_bias_that_was_not_asked_is_not_said_to_be_kept() -> None:
+    for place in ("stored", "narrowed"):
+        assert subnormals(replace(box(bias=False), bias_after=place)) == ""
+        assert subnormals(replace(box("weights", bias=False), bias_after=place)) == "weights"
+
+
+def test_formats_with_fewer_exponents_are_not_asked() -> None:
+    assert subnormals(replace(box("inputs"), formats=SumFormats("float16", "float32", "float16"))) == ""
 
 
 def test_one_output_that_flushes_is_enough() -> None:

@@ -17,7 +17,7 @@ from refnet.forward import activations, predict
 from refnet.reveal import Profile
 from refnet.verdict import judge_runs
 from refnet.verdict.explaining import explain
-from refnet.verdict.otherwise import WAYS, Replay, Way
+from refnet.verdict.otherwise import ROUNDED_ONCE, WAYS, Replay, Way
 
 WEIGHTS, PICTURE = random_weights(), random_images(1)
 GRAPH = WEIGHTS.graph((32, 32))
@@ -152,6 +152,17 @@ def test_the_layers_that_no_way_names_stay_as_they_were() -> None:
     assert only.settings["order"]["conv1_conv"] == "pairwise:8" and only.settings["order"]["predictions"] == "reversed"
     assert only.settings["addition"] == replay.settings["addition"] and "predictions" not in only.settings["fma"]
     assert replay.same(replay) and not only.same(replay)
+
+
+@pytest.mark.parametrize(("bias", "stays"), [("narrowed", True), ("stored", True), ("first", False)])
+def test_the_format_of_a_sum_before_its_bias_stays_too(bias: str, stays: bool) -> None:
+    """It is no part of the order; where all is rounded once there is no such format."""
+    replay = Replay(GRAPH, {"precision": {"conv1_conv": "bfloat16-operands"}, "bias": {"conv1_conv": bias}})
+    other = replay.changed(Way("reversed", {"conv2d": {"order": "reversed"}}))
+    once = replay.changed(Way(ROUNDED_ONCE, {"conv2d": {"order": "exact"}}))
+    assert other.settings.get("bias", {}).get("conv1_conv") == (bias if stays else None)
+    assert "bias" not in once.settings
+    assert other.settings["precision"] == once.settings["precision"] == replay.settings["precision"]
 
 
 @pytest.mark.parametrize("variant", [OWN, "tf-keras", *WRONG])

@@ -1,6 +1,6 @@
 """Number formats, accumulation orders, and the value that combines them: what `which bits` means."""
 
-from .arithmetic import ACCUMULATE, BIAS_PLACES, PRECISIONS, Arithmetic, digits_of
+from .arithmetic import ACCUMULATE, BIAS_PLACES, PRECISIONS, ROUNDED_BEFORE, Arithmetic, digits_of
 from .big_floats import BigFloats
 from .chains import CHAINS
 from .double_double import DoubleDouble, planewise, shape_of, spread
@@ -27,6 +27,7 @@ __all__ = [
     "ORDERS",
     "PRECISIONS",
     "RELUS",
+    "ROUNDED_BEFORE",
     "SHIFTS",
     "Arithmetic",
     "BigFloats",

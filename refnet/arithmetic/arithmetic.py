@@ -15,7 +15,8 @@ from .order import Order
 from .orders import ORDERS, Exact, parse_order
 from .parts import Part, parts_of
 
-BIAS_PLACES = ("last", "first", "stored")
+BIAS_PLACES = ("last", "first", "stored", "narrowed")
+ROUNDED_BEFORE = ("stored", "narrowed")  # places of a bias that is added to a sum already rounded
 # By field.
 FORMS = {
     "batch_norm": tuple(BATCH_NORM_FORMS), "shift": SHIFTS, "mean": MEANS, "relu": tuple(RELUS), "addition": ADDITIONS,
@@ -43,6 +44,7 @@ def _precision(storage: str, operand: str, parameters: str, accumulate: str) -> 
 PRECISIONS = {
     "float16": _precision("float16", "float16", "float32", "float32"),
     "bfloat16": _precision("bfloat16", "bfloat16", "float32", "float32"),
+    "bfloat16-operands": _precision("float32", "bfloat16", "float32", "float32"),
     "tf32": _precision("float32", "tf32", "float32", "float32"),
     "float32": _precision("float32", "float32", "float32", "float32"),
     "float64": _precision("float64", "float64", "float64", "float64"),
@@ -60,10 +62,12 @@ def accumulates(wide: Format, narrow: Format) -> bool:
 class Arithmetic:
     """How to compute: see semantics in docs/semantics.md.
 
-    precision: a name in PRECISIONS.  accumulate: a name in ACCUMULATE whose numbers include the operands'; None is the
-    precision's own.  order: an Order, or its text.  fma: None is fused wherever the order has a meaning for it.
+    precision: a name in PRECISIONS.  accumulate: a name in ACCUMULATE whose numbers include those of operands and
+    storage; None is the precision's own.  order: an Order, or its text.  fma: None is fused wherever the order has a
+    meaning for it.
     bias: `last` is one addition after the order's value, `first` the start of the first chain; `stored` is an addition
-    to the sum as stored, so that both are rounded to storage.
+    to the sum as stored, so that both are rounded to storage, `narrowed` one to the sum rounded to the operands'
+    format.
     batch_norm: a name in BATCH_NORM_FORMS.  shift: how the t of shifted forms comes about, a name in SHIFTS.
     mean: whether the mean pool divides the sum by the count or multiplies it by fl(1 / count), a name in MEANS.
     relu: a name in RELUS; `positive` gives +0 for -0, `signed-zero` keeps -0.
@@ -96,9 +100,13 @@ class Arithmetic:
         _one_of("bias", self.bias, BIAS_PLACES)
         for name, values in FORMS.items():
             _one_of(name, getattr(self, name), values)
-        operand = PRECISIONS[self.precision].operand
-        fits = [name for name in ACCUMULATE if accumulates(NUMBERS[name], operand)]
-        default = PRECISIONS[self.precision].accumulate.name
+        own = PRECISIONS[self.precision]
+        fits = [
+            name
+            for name, wide in ((name, NUMBERS[name]) for name in ACCUMULATE)
+            if accumulates(wide, own.operand) and accumulates(wide, own.storage)
+        ]
+        default = own.accumulate.name
         accumulate = default if self.accumulate is None else self.accumulate
         if accumulate not in fits:
             raise InputError(
@@ -144,6 +152,15 @@ class Arithmetic:
     @property
     def parameters(self) -> Format:
         return PRECISIONS[self.precision].parameters
+
+    @property
+    def finished(self) -> Format:
+        """To which a sum is rounded before a bias is added to it, where `rounds_before` says that it is."""
+        return self.operand if self.bias == "narrowed" else self.storage
+
+    def rounds_before(self, bias: object) -> bool:
+        """Whether a sum is rounded to `finished` before its bias; with none (None) only where storage is another."""
+        return self.bias in ROUNDED_BEFORE and (bias is not None or self.finished != self.storage)
 
     @property
     def sums(self) -> Format:
@@ -192,9 +209,9 @@ def _check_exact(precision: str, accumulate: str, fma: bool | None, bias: str) -
         )
     if fma:
         raise InputError("fma=True with order='exact'", do="leave it out: exact sums round no products")
-    if bias == "stored":
+    if bias in ROUNDED_BEFORE:
         raise InputError(
-            "bias='stored' with order='exact'", do="leave it out: exact sums are rounded once, with the bias"
+            f"bias={bias!r} with order='exact'", do="leave it out: exact sums are rounded once, with the bias"
         )
 
 

@@ -32,7 +32,9 @@ def predict(
     fma: Annotated[
         bool | None, typer.Option("--fma/--no-fma", help="Fused multiply-add.  [default: where it has a meaning]")
     ] = None,
-    bias: Annotated[str, typer.Option(metavar="PLACE", help="When a bias is added: last, first, or stored.")] = "last",
+    bias: Annotated[
+        str, typer.Option(metavar="PLACE", help="When a bias is added: last, first, stored or narrowed.")
+    ] = "last",
     batch_norm: Annotated[
         str, typer.Option(metavar="FORM", help="centred, [sum-]shifted, [sum-]shifted-fma or folded.")
     ] = "centred",

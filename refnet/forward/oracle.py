@@ -71,9 +71,9 @@ def predict(
     which has the same bits and is slow.  progress: called before each step, with the node of its last layer (several
     layers may be one step). What the weights become for the kernels is kept as long as the weights live.
 
-    Returns (n, classes) in the precision's result type (float32 for float32, bfloat16 and tf32; a DoubleDouble for
-    double-double; mpmath.mpf objects for mpN), or (n, height, width, channels) for weights without top. Raises
-    InputError for bad input.
+    Returns (n, classes) in the precision's result type (float32 for bfloat16 and for what stores float32; a
+    DoubleDouble for double-double; mpmath.mpf objects for mpN), or (n, height, width, channels) for weights without
+    top. Raises InputError for bad input.
     """
     settings = _settings(precision, accumulate, order, fma, bias, batch_norm, shift, mean, relu, addition, parts)
     run = _Run(x, weights, settings, constants, threads, classifier_activation, engine)

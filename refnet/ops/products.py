@@ -24,7 +24,7 @@ def sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic, format_: Format |
     The schedule says which terms form a chain, the chain how they are added (arithmetic/schedule.py, chains.py); the
     fused nodes of a tree are fused_sum's.
     Bias first is the start of the first chain, bias last one addition after the order's value (no bias: None). A bias
-    that is added to the stored sum is not part of this one (stored_sums).
+    that is added to a rounded sum is not part of this one (stored_sums).
     format_: the format to add in, where it is not the accumulate format.
     The order exact rounds once, to storage or to format_.
     """
@@ -59,14 +59,16 @@ def sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic, format_: Format |
 
 
 def stored_sums(a: Any, b: Any, bias: Any, *, arithmetic: Arithmetic) -> Any:
-    """`sums` rounded to storage; where the bias is `stored`, it is added to that, and the result is rounded once more.
+    """`sums` rounded to storage. Where the bias is `stored` or `narrowed`, the sum is rounded before, to storage or to
+    the operands' format, without a bias too.
 
     The addition is one in the accumulate format.
     """
-    if bias is None or arithmetic.bias != "stored":
+    if not arithmetic.rounds_before(bias):
         return stored(sums(a, b, bias, arithmetic=arithmetic), arithmetic.storage)
-    ops, y = numpy_ops(arithmetic.sums), stored(sums(a, b, None, arithmetic=arithmetic), arithmetic.storage)
-    return stored(ops.add(ops.storage(y), ops.storage(bias)), arithmetic.storage)
+    ops = numpy_ops(arithmetic.sums)
+    y = ops.storage(stored(sums(a, b, None, arithmetic=arithmetic), arithmetic.finished))
+    return stored(y if bias is None else ops.add(y, ops.storage(bias)), arithmetic.storage)
 
 
 def exact_sums(a: Array, b: Array, bias: Array | None, format_: Format) -> Array:

@@ -28,8 +28,8 @@ class BlackBox:
 
     sum_of: weights (queries, terms) and inputs (terms,), both numbers of the operands' format in its working type, to
     sums (queries,): query q is the sum over k of weights[q, k] inputs[k].  formats: of operands, sums and output.
-    bias: the last term is a number that is added, its input is not used.  bias_after: a bias is no term, but is added
-    to the sum when that is rounded to the output, and the result is rounded again.
+    bias: the last term is a number that is added, its input is not used.  bias_after: where a bias is no term, but is
+    added to the sum when that is rounded to the output, its place in Arithmetic.
     products: False where the terms have no inputs, as those of a mean.  divisor: what comes back is the sum divided by
     it.  at_once: most queries of one call.  rough: whether units may be counted that the output only holds rounded.
     """
@@ -41,7 +41,7 @@ class BlackBox:
     products: bool = True
     divisor: int = 1
     at_once: int | None = None
-    bias_after: bool = False
+    bias_after: str = ""
     rough: bool = True
 
     def __post_init__(self) -> None:

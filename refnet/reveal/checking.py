@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -66,6 +67,7 @@ def _holds(session: Session, node: Node, profile: Profile) -> bool:
         found = {"batch_norm": form.batch_norm, "shift": form.shift, "scale": form.scale}
         return not form.differing and all(entry[name] == value for name, value in found.items())
     layer = Layer(session, node, SEED, behind=node.operation == "mean_pool" and session.whole_graphs)
-    theirs, ours = layer.drawn(formats_of(entry))
+    formats = formats_of(entry)
+    theirs, ours = layer.drawn(replace(formats, operands=entry.get("through", formats.operands)))
     y = ours(found_of(entry), parts_of(entry))
     return bool((theirs.view(np.uint32) == y.view(np.uint32)).all())

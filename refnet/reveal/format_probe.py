@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..arithmetic import ACCUMULATE, FORMATS, Format, round_to
+from ..arithmetic.arithmetic import accumulates
 from ..arithmetic.formats import Array
 from ..errors import InputError
 from .black_box import BlackBox, NoTreeError
@@ -42,7 +43,9 @@ def with_formats(box: BlackBox, seed: int = 0) -> BlackBox:
         raise NoTreeError(f"formats that fit no known sum: {error}") from error
     found = replace(box, formats=formats)
     if box.bias and output.precision < sums.precision and is_bias_after(found):
-        return _without_bias(found)
+        wide = kept_with_bias(found)
+        formats = replace(formats, with_bias=wide.name if wide != output and accumulates(wide, output) else "")
+        return _without_bias(replace(found, formats=formats))
     return found
 
 
@@ -119,9 +122,13 @@ def kept_by_output(box: BlackBox, seed: int = 0) -> Format:
     weights = np.zeros((33, box.terms), box.working)
     weights[:32, : box.terms - box.bias] = rng.standard_normal((32, box.terms - box.bias))
     weights[32, :3] = 2.0**15
-    answers = box.ask_all(weights)
+    return narrowest(box.ask_all(weights))
+
+
+def narrowest(numbers: Array) -> Format:
+    """The narrowest format that holds all of these."""
     for format_ in BY_WIDTH:
-        if np.array_equal(np.asarray(round_to(answers, format_), np.float64), answers):
+        if np.array_equal(np.asarray(round_to(numbers, format_), np.float64), numbers):
             return format_
     raise AssertionError("what comes back is a number of some format")
 
@@ -140,9 +147,19 @@ def is_bias_after(box: BlackBox) -> bool:
     return not box.ask(weights)[0]
 
 
+def kept_with_bias(box: BlackBox) -> Format:
+    """The narrowest format that holds a finished sum with what was added to it."""
+    weights = np.zeros((33, box.terms), box.working)
+    weights[:32, 0], weights[:32, -1] = 1, np.random.default_rng(0).standard_normal(32)
+    weights[32, :3] = 2.0**15  # beyond the range of float16
+    return narrowest(box.ask_all(weights))
+
+
 def _without_bias(box: BlackBox) -> BlackBox:
+    place = "narrowed" if box.formats.with_bias else "stored"
+
     def sum_of(weights: Array, inputs: Array) -> Array:
         nothing = np.zeros((len(weights), 1), weights.dtype)
         return box.sum_of(np.hstack([weights, nothing]), np.append(inputs, inputs[:1]))
 
-    return replace(box, sum_of=sum_of, terms=box.terms - 1, bias=False, bias_after=True)
+    return replace(box, sum_of=sum_of, terms=box.terms - 1, bias=False, bias_after=place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arithmetic import Order, Part, parse_order
+from ..arithmetic import PRECISIONS, Order, Part, parse_order
 from ..backends import Variant, select
 from ..graph import Node, resnet
 from .black_box import NoTreeError
@@ -35,7 +35,8 @@ class LayerOrder:
     parts: outputs that add in another way.
     subnormals: `kept`, or what is taken for zero where it is subnormal (subnormals.py); "" where not asked.
     same: the places, channels, pictures and runs in which the order is the same; None without one.
-    formats: of operands, sums and output.
+    formats: of operands, sums and output.  through: of a mean that is asked behind a convolution, the format to which
+    that rounds what it passes on; "" where it passes on all bits.
     """
 
     layer: str
@@ -52,6 +53,7 @@ class LayerOrder:
     subnormals: str = KEPT
     same: Sameness | None = None
     formats: SumFormats = FLOAT32
+    through: str = ""
 
     def adds_like(self, other: LayerOrder) -> bool:
         """Whether both have an order, and it is the same one, the bias's place and that of the parts included."""
@@ -116,18 +118,31 @@ def probe_layer(session: Session, node: Node, seed: int = 0, *, behind: bool = F
         return LayerOrder(node.name, layer.terms, None, reason=reason, seconds=time.monotonic() - begin)
     if changing := changes(session, node, seed):
         return LayerOrder(node.name, layer.terms, None, reason=changing, seconds=time.monotonic() - begin)
+    asked = found.formats
+    if behind:
+        found = replace(found, formats=asked.of_rounded_terms)
+    through = "" if asked == found.formats else asked.operands
     known = LayerOrder(
         node.name, layer.terms, found.order, found.fma, found.bias, found.mean, parts=parts, subnormals=kept,
-        formats=found.formats, reason=NOT_STORED,
+        formats=found.formats, through=through, reason=NOT_STORED,
     )  # fmt: skip
-    if found.formats.precision is not None:
-        known = _held(known, layer, found)
+    if _has_precision(node, found.formats):
+        known = _held(known, layer, found, asked)
     return replace(known, seconds=time.monotonic() - begin)
 
 
-def _held(known: LayerOrder, layer: Layer, found: Found) -> LayerOrder:
-    """What is known of a layer, held against all of its outputs for drawn numbers."""
-    theirs, ours = layer.drawn(found.formats)
+def _has_precision(node: Node, formats: SumFormats) -> bool:
+    """Whether refnet multiplies and stores such numbers; its mean pool reads all bits of what is stored."""
+    name = formats.precision
+    return name is not None and (node.operation != "mean_pool" or formats.operand == PRECISIONS[name].storage)
+
+
+def _held(known: LayerOrder, layer: Layer, found: Found, asked: SumFormats) -> LayerOrder:
+    """What is known of a layer, held against all of its outputs for drawn numbers.
+
+    asked: the formats in which the layer answers, with what comes before it.
+    """
+    theirs, ours = layer.drawn(asked)
     parts = by_place(layer, found, known.parts, theirs, ours)
     y = ours(found, parts)
     differ = y.view(np.uint32) != theirs.view(np.uint32)

@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ..arithmetic import Arithmetic, Part
+from ..arithmetic import Arithmetic, Part, stored
 from ..arithmetic.formats import Array
 from ..arithmetic.parts import runs_text
 from ..arithmetic.schedule import Indices
@@ -71,10 +71,13 @@ class Layer:
     def drawn(self, formats: SumFormats) -> tuple[Array, Callable[[Found, Sequence[Part]], Array]]:
         """The layer's whole outputs for drawn numbers, one set of them behind the other, and the same by refnet.
 
+        Numbers that go through what comes before it are those that this does not round.
         The second is called with what was found: how most outputs add, and parts.
         """
         shape = (self.session.variant.batch_size, *self.session.take(self.node.name, behind=self.behind))
         numbers = list(drawn_numbers(self.node, shape, formats, self.seed))
+        if self.behind:
+            numbers = [(stored(x, formats.operand), weights) for x, weights in numbers]
         theirs = []
         for x, weights in numbers:
             self.session.give(x)

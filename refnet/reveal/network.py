@@ -186,6 +186,8 @@ def _order_entry(session: Session, node: Node, *, behind: bool = False) -> dict[
     last: dict[str, Any] = {"mean": found.mean} if node.operation == "mean_pool" else {}
     if found.reason:
         last["where"] = found.reason
+    if found.through:
+        last["through"] = found.through
     if found.parts:
         last["parts"] = [part.to_json() for part in found.parts]
     if found.formats != FLOAT32:

@@ -41,7 +41,10 @@ def parts_of(entry: Mapping[str, Any]) -> tuple[Part, ...]:
 def formats_of(entry: Mapping[str, Any]) -> SumFormats:
     """Those in which a layer multiplies, adds and answers, by its entry."""
     own = PRECISIONS[entry.get("precision", "float32")]
-    return SumFormats(own.operand.name, entry.get("accumulate", own.accumulate.name), own.storage.name)
+    operands, sums, storage = own.operand.name, entry.get("accumulate", own.accumulate.name), own.storage.name
+    if entry.get("bias") == "narrowed":
+        return SumFormats(operands, sums, operands, with_bias=storage)
+    return SumFormats(operands, sums, storage)
 
 
 def found_of(entry: Mapping[str, Any]) -> Found:
@@ -65,7 +68,8 @@ class Profile:
     layers: layer -> fields of Arithmetic (FIELDS; precision and accumulate only where not all is float32), `scale`
     ("given" where constants are needed), `differing` and `outputs` of the probe; `plain`, the fields that differ in a
     model that returns its last layer alone; `where` they differ; a `reason` where a layer could not be explained;
-    `subnormals` and `same` as LayerOrder has them; the last layer's `softmax`, as SoftmaxForm has it.
+    `subnormals`, `same` and a mean's `through` as LayerOrder has them; the last layer's `softmax`, as SoftmaxForm has
+    it.
     constants: hash of weights -> the constants of predict that are given, such as conv1_bn/scale, (channels,) float32.
     plain: of the model that returns its last layer alone, `differing` of `outputs` for drawn pictures and weights;
     empty where some layer is not explained.

@@ -13,11 +13,10 @@ import numpy as np
 
 from ..arithmetic import FORMATS
 from .black_box import BlackBox
-from .sum_formats import FLOAT32
 
 FORMAT = FORMATS["float32"]
-NORMAL, SUBNORMAL = FORMAT.smallest_normal, FORMAT.smallest_normal * 2.0**-14
-LARGE, SMALL = 2.0**20, 2.0**-70
+NORMAL, SUBNORMAL = FORMAT.smallest_normal, FORMAT.smallest_normal * 2.0**-4  # which bfloat16 has too
+LARGE, SMALL = 2.0**20, 2.0**-65
 KEPT = "kept"
 
 
@@ -41,18 +40,25 @@ QUESTIONS = {
 
 
 def subnormals(box: BlackBox) -> str:
-    """`kept`, or what is taken for zero where it is subnormal: `inputs, products`; "" for other formats than float32.
+    """`kept`, or what is taken for zero where it is subnormal: `inputs, products`.
 
-    One call for each question.
+    "" where it is not asked: of sums in other formats than float32, of numbers with fewer exponents; and where all that
+    was asked is kept, but not the bias, which is added to the rounded sum. One call for each question.
     """
-    if box.formats != FLOAT32:
+    formats = box.formats
+    if formats.sums != FORMAT.name or {formats.operand.emin, formats.out.emin} != {FORMAT.emin}:
         return ""
-    flushed = [name for name, question in QUESTIONS.items() if _makes_sense(question, box) and _flushed(question, box)]
-    return ", ".join(flushed) or KEPT
+    asked = [name for name, question in QUESTIONS.items() if _makes_sense(question, box)]
+    if not asked:
+        return ""
+    flushed = [name for name in asked if _flushed(QUESTIONS[name], box)]
+    return ", ".join(flushed) or ("" if box.bias_after else KEPT)
 
 
 def _makes_sense(question: Question, box: BlackBox) -> bool:
-    return (box.products or not question.products) and (box.bias or not question.bias)
+    """A quotient may be too small for a narrow output where no sum is."""
+    whole = box.divisor == 1 or box.formats.output == FORMAT.name
+    return whole and (box.products or not question.products) and (box.bias or not question.bias)
 
 
 def _flushed(question: Question, box: BlackBox) -> bool:

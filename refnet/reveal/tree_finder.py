@@ -73,7 +73,7 @@ def _find_tree(box: BlackBox, seed: int) -> Found:
 def _without_bias(box: BlackBox, top: Meeting, rounded: Flags) -> tuple[Meeting, str]:
     if box.bias:
         return without_bias(top, box.terms - 1, rounded)
-    return top, "stored" if box.bias_after else "last"
+    return top, box.bias_after or "last"
 
 
 def _named(box: BlackBox, top: Meeting, rounded: Flags, fma: bool, place: str) -> Found:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arithmetic import BATCH_NORM_FORMS
+from ..arithmetic import BATCH_NORM_FORMS, ROUNDED_BEFORE
 from ..arithmetic.plan import plan
 from ..drift.explanation import Otherwise
 from ..drift.measures import relative_l2
@@ -74,14 +74,20 @@ class Replay:
     constants: Mapping[str, Array] = field(default_factory=dict)
 
     def changed(self, way: Way) -> Replay:
-        """The same, but for the layers that are computed otherwise: of what those had only the formats stay.
+        """The same, but for the layers that are computed otherwise: of what those had only the formats stay, that of a
+        sum before its bias among them.
 
         What is rounded once has its own, and none of sums.
         """
         other = {node.name: way.changes[node.operation] for node in self.graph.nodes if node.operation in way.changes}
-        kept = ("precision",) if way.how == ROUNDED_ONCE else ("precision", "accumulate")
+        once = way.how == ROUNDED_ONCE
+
+        def stays(name: str, value: Any) -> bool:
+            formats = name == "accumulate" or (name == "bias" and value in ROUNDED_BEFORE)
+            return name == "precision" or (formats and not once)
+
         settings: dict[str, dict[str, Any]] = {
-            name: {layer: value for layer, value in values.items() if layer not in other or name in kept}
+            name: {layer: value for layer, value in values.items() if layer not in other or stays(name, value)}
             for name, values in self.settings.items()
         }
         for layer, fields in other.items():

@@ -9,6 +9,7 @@ from .numbers import (
     DEFAULT_ACCUMULATE,
     NAN,
     ONE,
+    OPERANDS,
     STORAGE,
     ZERO,
     Number,
@@ -34,24 +35,25 @@ def dot(
     bias: object = None,
     bias_at: str = "last",
 ) -> Number:
-    """sum a_k b_k + bias, a number in the storage of `format` (tf32: float32).
+    """sum a_k b_k + bias, a number in the storage of `format`, a precision (tf32: float32).
 
-    a and b are rounded to `format` and the bias to its storage before; the order runs in `accumulate` (default as in
-    the semantics); one rounding to storage at the end. `exact` rounds once, to storage, bias included. A bias that is
-    added to the stored sum has two.
+    a and b are rounded to its operands' format and the bias to its storage before; the order runs in `accumulate`
+    (default as in the semantics); one rounding to storage at the end. `exact` rounds once, to storage, bias included.
+    A bias that is added to a stored or narrowed sum has two.
     """
-    accumulate, storage = accumulate or DEFAULT_ACCUMULATE[format], STORAGE[format]
-    terms = [(round_to(read(x), format), round_to(read(y), format)) for x, y in zip(a, b, strict=True)]
+    accumulate, operands, storage = accumulate or DEFAULT_ACCUMULATE[format], OPERANDS[format], STORAGE[format]
+    terms = [(round_to(read(x), operands), round_to(read(y), operands)) for x, y in zip(a, b, strict=True)]
     addend = None if bias is None else round_to(read(bias), storage)
     if order == "exact":
         terms += [] if addend is None else [(addend, ONE)]
         return accumulated(terms, ZERO, format=storage, order=order, fused=None)
-    if bias_at not in ("first", "last", "stored"):
+    before = {"stored": storage, "narrowed": operands}  # to which the sum is rounded before its bias
+    if bias_at not in ("first", "last", *before):
         raise ValueError(f"no bias joins {bias_at!r}")
     start = addend if addend is not None and bias_at == "first" else ZERO
     value = accumulated(terms, start, format=accumulate, order=order, fused=fma)
-    if bias_at == "stored":
-        value = round_to(value, storage)
+    if bias_at in before:
+        value = round_to(value, before[bias_at])
     if addend is not None and bias_at != "first":
         value = add(value, addend, accumulate)
     return round_to(value, storage)

@@ -22,8 +22,9 @@ FORMATS = {  # name -> (significand bits, exponent of the smallest normal number
     "float32": (24, -126, 127),
     "float64": (53, -1022, 1023),
 }
-STORAGE = {name: name for name in FORMATS} | {"tf32": "float32"}
-DEFAULT_ACCUMULATE = dict.fromkeys(FORMATS, "float32") | {"float64": "float64"}
+OPERANDS = {name: name for name in FORMATS} | {"bfloat16-operands": "bfloat16"}  # by precision
+STORAGE = OPERANDS | {"tf32": "float32", "bfloat16-operands": "float32"}
+DEFAULT_ACCUMULATE = dict.fromkeys(OPERANDS, "float32") | {"float64": "float64"}
 
 
 def read(x: Any) -> Number:
