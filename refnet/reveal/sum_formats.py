@@ -1,4 +1,4 @@
-"""The formats of a sum of products: what is multiplied, what grows, what comes back, and with a bias behind it."""
+"""The formats of a sum of products: of what is multiplied, what grows, and what comes back, with a bias or without."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SumFormats:
     """Names in FORMATS. operands: of what a term multiplies, weight and input alike.  sums: in which the sum grows.
 
     output: to which the finished sum is rounded.  cut: whether it is cut off instead, towards zero.
-    with_bias: the wider one of what comes back where a bias is added to the finished sum; "" where there is none.
+    with_bias: the wider format of what comes back where a bias is added to the finished sum; "" where it is none.
     Raises InputError where sums do not hold the operands or the output, where products fit neither the operands'
     format alone nor the sums' without rounding (no known hardware adds so), and where with_bias is not wider.
     """
